@@ -1,0 +1,1 @@
+"""ImageRouter Gateway: one upstream key, many team keys, every cost to the last digit."""

@@ -1,0 +1,210 @@
+"""Refusals in the shape of OpenAI's errors, so that its SDKs raise the right class and retry only where it helps.
+
+Lives here: the one error type that crosses floors and the table of every error the gateway
+makes itself. Whose fault it is, is the function. Source of the shape and of the retry
+rules: the OpenAI SDKs (`error` object, `x-should-retry`, `retry-after`), November 2026.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+
+HeaderPairs = tuple[tuple[str, str], ...]
+
+NO_RETRY: HeaderPairs = (("x-should-retry", "false"),)
+
+
+class ApiError(Exception):
+    """An answer that the gateway gives itself instead of the upstream's."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        type: str = "invalid_request_error",  # noqa: A002 - the field's name in the shape
+        param: str | None = None,
+        headers: HeaderPairs = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.type = type
+        self.param = param
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """The JSON body, UTF-8."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return json.dumps({"error": error}, ensure_ascii=False).encode()
+
+
+# --- the caller's side -------------------------------------------------------------------
+
+
+def invalid_api_key() -> ApiError:
+    """One body for absent, malformed, unknown, revoked, disabled and expired keys: nobody learns which."""
+    return ApiError(
+        401,
+        "invalid_api_key",
+        "No valid team key was given. Pass a key of this gateway (it starts with irg_) as api_key, that is as "
+        "'Authorization: Bearer irg_...'. Keys come from the gateway's admin: irg keys create NAME.",
+        type="authentication_error",
+    )
+
+
+def model_not_allowed(model: str, allowed: Sequence[str]) -> ApiError:
+    nearest = difflib.get_close_matches(model, allowed, n=1, cutoff=0.5)
+    hint = f" Nearest: {nearest[0]}." if nearest else ""
+    return ApiError(
+        403,
+        "model_not_allowed",
+        f"This key may not use the model {_quoted(model)}. Allowed: {', '.join(allowed)}.{hint}",
+        type="permission_error",
+        param="model",
+    )
+
+
+def response_not_found(reference: str, param: str = "previous_response_id") -> ApiError:
+    """The same answer for another key's response and for one that never was."""
+    return ApiError(
+        400,
+        "previous_response_not_found",
+        f"{param} {_quoted(reference)} was not made with this key, so it was not forwarded.",
+        param=param,
+    )
+
+
+def bad_request(message: str, param: str | None = None) -> ApiError:
+    return ApiError(400, "invalid_request_error", message, param=param)
+
+
+def body_too_large(limit_bytes: int) -> ApiError:
+    return ApiError(
+        413, "request_too_large", f"The request body is larger than {limit_bytes} bytes (IRG_REQUEST_BYTES_MAX)."
+    )
+
+
+def encoded_body(encoding: str) -> ApiError:
+    return ApiError(
+        415,
+        "unsupported_content_encoding",
+        f"Send the body without Content-Encoding (got {_quoted(encoding)}).",
+    )
+
+
+def wrong_path(path: str, base_url: str) -> ApiError:
+    return ApiError(
+        404,
+        "not_found",
+        f"There is nothing at {_quoted(path)}. Set base_url to {base_url}/v1/openai (the SDK adds /responses).",
+    )
+
+
+def wrong_method(method: str, allowed: str) -> ApiError:
+    return ApiError(
+        405, "method_not_allowed", f"Use {allowed} here, not {_quoted(method)}.", headers=(("allow", allowed),)
+    )
+
+
+# --- the gateway's side; nothing was forwarded ---------------------------------------------
+
+
+def _overloaded(code: str, message: str, retry_after_seconds: int) -> ApiError:
+    return ApiError(
+        503, code, message, type="server_error", headers=(("retry-after", str(retry_after_seconds)),)
+    )
+
+
+def overloaded() -> ApiError:
+    return _overloaded("overloaded", "The gateway is full. Nothing was forwarded; try again shortly.", 2)
+
+
+def shutting_down() -> ApiError:
+    return _overloaded("shutting_down", "The gateway is restarting. Nothing was forwarded; try again shortly.", 2)
+
+
+def ledger_unavailable() -> ApiError:
+    return _overloaded(
+        "ledger_unavailable", "The gateway cannot write its ledger, so nothing was forwarded. Try again shortly.", 5
+    )
+
+
+# --- the upstream's side -------------------------------------------------------------------
+
+
+def upstream_unreachable(fault: str) -> ApiError:
+    return ApiError(
+        502,
+        "upstream_unreachable",
+        f"The upstream could not be reached ({fault}). Nothing was sent.",
+        type="upstream_error",
+    )
+
+
+def upstream_connect_timeout(fault: str) -> ApiError:
+    return ApiError(
+        504,
+        "upstream_unreachable",
+        f"The upstream could not be reached ({fault}). Nothing was sent.",
+        type="upstream_error",
+    )
+
+
+def upstream_disconnected(fault: str) -> ApiError:
+    return ApiError(
+        502,
+        "upstream_disconnected",
+        f"The upstream broke off ({fault}) after the request was sent. It may have been billed; it is not tried again.",
+        type="upstream_error",
+        headers=NO_RETRY,
+    )
+
+
+def upstream_timeout(fault: str) -> ApiError:
+    return ApiError(
+        504,
+        "upstream_timeout",
+        f"The upstream took too long ({fault}). The request may have been billed; it is not tried again.",
+        type="upstream_error",
+        headers=NO_RETRY,
+    )
+
+
+def upstream_auth() -> ApiError:
+    return ApiError(
+        502,
+        "upstream_auth",
+        "The upstream refused the gateway's own key. Your team key is fine; tell the gateway's admin.",
+        type="upstream_error",
+        headers=NO_RETRY,
+    )
+
+
+def upstream_redirect() -> ApiError:
+    return ApiError(
+        502,
+        "upstream_redirect",
+        "The upstream answered with a redirect, which is never followed. Tell the gateway's admin (IRG_UPSTREAM_URL).",
+        type="upstream_error",
+        headers=NO_RETRY,
+    )
+
+
+def upstream_error(status: int) -> ApiError:
+    """Stands in for an upstream error page that is not a JSON object; no excerpt of it is shown."""
+    return ApiError(
+        status if status >= 500 else 502,
+        "upstream_error",
+        f"The upstream answered with status {status} and no JSON error.",
+        type="upstream_error",
+    )
+
+
+def _quoted(text: str, limit: int = 200) -> str:
+    """A client's own word, shortened, with control characters escaped."""
+    return json.dumps(text if len(text) <= limit else text[:limit] + "…", ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""The records that cross floors: what a request is when it is admitted, and when it is closed.
+
+Plain frozen values; no behaviour beyond what their fields say. Money is an integer of
+10⁻¹² USD (see `app.core.money`) beside the token as received; times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a ledger entry stands. `open` ends exactly once, in one of the other three."""
+
+    OPEN = "open"
+    SETTLED = "settled"  # at least one of the two costs is known
+    FREE = "free"  # surely not billed
+    UNKNOWN = "unknown"  # may have been billed; the reason says why nobody can tell
+
+
+class Outcome(StrEnum):
+    """How an exchange ended, seen from the gateway."""
+
+    COMPLETED = "completed"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    UPSTREAM_ERROR = "upstream_error"  # an error answer, or an error body under status 200
+    UPSTREAM_DISCONNECTED = "upstream_disconnected"  # unreachable, reset, or cut
+    TIMED_OUT = "timed_out"
+    SHUT_DOWN = "shut_down"
+
+
+class KeyState(StrEnum):
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One cost: the JSON token as received and its value, rounded half-even to 12 places."""
+
+    raw: str
+    picodollars: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Token counts as the upstream told them; None = not told."""
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the tap learnt from an answer's body.
+
+    `true_cost` and `charged` are None when not known; then `true_cost_token` and
+    `charged_token` keep an unusable token as text, and `unknown_reason` says why (the
+    reason is also kept when only one of the two costs is unknown).
+    """
+
+    true_cost: Cost | None = None
+    charged: Cost | None = None
+    true_cost_token: str | None = None
+    charged_token: str | None = None
+    charged_derived: bool = False
+    charge_mismatch: bool = False
+    unknown_reason: str | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    response_id: str | None = None
+    model_answered: str | None = None
+    complete: bool = False  # a terminal event or a whole JSON body was seen
+    failed: bool = False  # the body tells of a failure (error body, response.failed)
+
+    @property
+    def cost_known(self) -> bool:
+        return self.true_cost is not None or self.charged is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A request that wants to be forwarded: the write-ahead half of a ledger entry."""
+
+    request_id: str  # req_<ulid>; its ULID carries created_at
+    key_id: str
+    secret_hash: str  # the secret that was presented; a rotated one may have expired
+    created_at: datetime
+    model: str
+    stream: bool
+    sdk_retry: int = 0
+    references: tuple[str, ...] = ()  # response ids that the body refers to
+
+
+class RefusalReason(StrEnum):
+    """Why the ledger did not admit a request."""
+
+    KEY_REFUSED = "key_refused"  # absent, revoked, disabled or expired: told apart by nobody
+    MODEL_NOT_ALLOWED = "model_not_allowed"
+    RESPONSE_NOT_FOUND = "response_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The intent is committed; it may be forwarded."""
+
+    request_id: str
+    key_name: str
+    team: str | None
+    tags: tuple[str, ...] = ()
+    hold_picodollars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The intent left no trace and must not be forwarded."""
+
+    reason: RefusalReason
+    allowed_models: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The closing half of a ledger entry; applied once, then immutable."""
+
+    request_id: str
+    state: State
+    outcome: Outcome
+    reading: Reading
+    status: int | None  # the upstream's status; None = no answer came
+    unknown_reason: str | None = None
+    upstream_request_id: str | None = None
+    ttfb_ms: int | None = None
+    duration_ms: int = 0

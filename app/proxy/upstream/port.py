@@ -1,0 +1,112 @@
+"""The only door through which the hot path speaks HTTP: a Protocol, and whose fault a failure is.
+
+Lives here: the shapes that every transport shares. Lives elsewhere: the transports
+(`httpx.py`), which headers cross (`core.headers`), what a failure means to the ledger
+(`exchange.py`). The contract test suite in `tests/proxy/upstream/` runs against every transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Fault(StrEnum):
+    """What broke. The value is a fixed text that may be logged and shown: never `str(exc)`."""
+
+    DNS = "name not resolved"
+    REFUSED = "connection refused"
+    CERTIFICATE = "certificate not trusted"
+    TLS = "TLS handshake failed"
+    CONNECT = "connection failed"
+    CONNECT_TIMEOUT = "connect timed out"
+    RESET = "connection reset"
+    EOF = "connection closed inside the answer"
+    PROTOCOL = "not valid HTTP"
+    HEAD_TIMEOUT = "no answer in time"
+    IDLE_TIMEOUT = "answer stalled"
+    ABORTED = "cut by the gateway"
+
+
+class Framing(StrEnum):
+    """How the end of an answer's body is told (RFC 9112 §6.3)."""
+
+    LENGTH = "content-length"
+    CHUNKED = "chunked"
+    CLOSE = "close"  # only the end of the connection tells it
+    NONE = "none"  # 204, 304
+
+
+class UpstreamError(Exception):
+    """The upstream did not give what it should have.
+
+    `sent` is False only when surely no byte of the request was written: only then may
+    the request be tried again, and only then is it surely not billed.
+    """
+
+    def __init__(self, fault: Fault, *, sent: bool) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+        self.sent = sent
+
+
+class UpstreamTimeout(UpstreamError):
+    """A deadline passed: connect, first byte, or between two bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What goes up: headers complete with credentials and content-length, body as received."""
+
+    headers: Headers
+    body: bytes
+
+
+class Answer(Protocol):
+    """An answer whose head has arrived. Exactly one task reads it; `abort` may come from any."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers:
+        """As received, in order, names in lower case."""
+        ...
+
+    @property
+    def framing(self) -> Framing: ...
+
+    async def read(self) -> bytes | None:
+        """The next bytes of the body as they come (never empty), or None at its end.
+
+        Raises: `UpstreamError` (reset, EOF inside the framing, aborted), `UpstreamTimeout`.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Cuts the connection: a pending or later `read` raises `Fault.ABORTED`. Idempotent, sync."""
+        ...
+
+    async def aclose(self) -> None:
+        """Gives the connection back if the body was read to its end, else cuts it. Never raises."""
+        ...
+
+
+class Upstream(Protocol):
+    """One upstream origin, one fixed path, a pool of connections."""
+
+    async def open(self, request: UpstreamRequest) -> Answer:
+        """Sends the request and waits for the head of the answer (1xx are swallowed).
+
+        Connects again at most once, and only while no byte of the request was written.
+        Raises: `UpstreamError`, `UpstreamTimeout`.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Cuts everything still open: pending reads raise. Never raises."""
+        ...
