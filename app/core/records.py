@@ -78,6 +78,7 @@ class Reading:
     model_answered: str | None = None
     complete: bool = False  # a terminal event or a whole JSON body was seen
     failed: bool = False  # the body tells of a failure (error body, response.failed)
+    error_body: bool = False  # nothing but an error: a truthy `error` and no `output`, `choices`, `data`
 
     @property
     def cost_known(self) -> bool:

@@ -1,0 +1,197 @@
+"""The application: routes, the short cut in front of them, health, and what happens at the end.
+
+`create_gateway` gives the ASGI application over opened services; `app.server` runs it. No
+request logic lives here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from app import __version__
+from app.admin import build_admin
+from app.core.errors import ApiError, wrong_method, wrong_path
+from app.core.ids import new_id
+from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
+from app.proxy.exchange import ClientGone
+from app.proxy.inflight import Inflight
+from app.proxy.upstream.port import Upstream
+from app.settings import Settings
+from app.wiring import Services
+
+Scope = MutableMapping[str, Any]
+AsgiApp = Callable[[Scope, Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]]
+
+# What remains after uvicorn's grace: abandoned answers are read on, since their cost is wanted.
+DRAIN_SECONDS = 10.0
+
+
+class Gateway:
+    """The running whole: services, upstream, and the ASGI application over them."""
+
+    def __init__(self, services: Services, upstream: Upstream) -> None:
+        settings = services.settings
+        self.services = services
+        self.upstream = upstream
+        self.inflight = Inflight(
+            concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max
+        )
+        self.credential = UpstreamCredential(upstream_key(settings))
+        self.endpoint = ResponsesEndpoint(
+            proxy_settings(settings), self.credential, services.keyring, services.ledger, upstream, self.inflight
+        )
+        self.drain_seconds = DRAIN_SECONDS
+        self.fastapi = self._fastapi()
+        self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
+
+    def begin_drain(self) -> None:
+        """A signal came: red for load balancers, live feeds end, answers ask for a new connection."""
+        self.inflight.draining = True
+        self.services.closing.set()
+
+    async def end(self) -> None:
+        """Ends what is left, then closes upstream and ledger, in this order."""
+        self.begin_drain()
+        await self.inflight.drain(self.drain_seconds)
+        await self.upstream.aclose()
+        await self.services.aclose()
+
+    def _fastapi(self) -> FastAPI:
+        app = FastAPI(
+            title="ImageRouter Gateway",
+            version=__version__,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+        )
+        for path in sorted(PATHS):
+            app.router.routes.append(Route(path.decode(), endpoint=self.endpoint, methods=None))
+        app.include_router(build_admin(self.services))
+        app.add_api_route("/healthz", healthz, tags=["health"])
+        app.add_api_route("/readyz", self._readyz, tags=["health"])
+        _answer_errors_in_openai_shape(app, proxy_settings(self.services.settings).base_url)
+        _describe_data_plane(app)
+        return app
+
+    async def _readyz(self) -> Response:
+        """Ready to take requests: the ledger can be written and no shutdown has begun."""
+        draining, ledger = self.inflight.draining, self.services.ledger.healthy
+        ready = ledger and not draining
+        content = {"ready": ready, "ledger": "writable" if ledger else "not writable", "draining": draining}
+        return JSONResponse(content, status_code=200 if ready else 503)
+
+
+class Front:
+    """Hands the one hot route to its endpoint and everything else to FastAPI."""
+
+    def __init__(self, endpoint: ResponsesEndpoint, app: AsgiApp) -> None:
+        self._endpoint = endpoint
+        self._app = app
+
+    async def __call__(
+        self, scope: Scope, receive: Callable[..., Awaitable[Any]], send: Callable[..., Awaitable[Any]]
+    ) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope.get("raw_path") in PATHS:
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def healthz() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "ok", "version": __version__}
+
+
+def upstream_key(settings: Settings) -> bytes:
+    """The shared key's bytes; empty when none is set (then every answer is the upstream's 401)."""
+    secret = settings.imagerouter_api_key
+    return secret.get_secret_value().encode() if secret is not None else b""
+
+
+def proxy_settings(settings: Settings) -> ProxySettings:
+    return ProxySettings(
+        base_url=settings.base_url,
+        upstream_host=urlsplit(settings.upstream_url).netloc.encode(),
+        request_bytes_max=settings.request_bytes_max,
+        client_gone=ClientGone(settings.on_client_disconnect == "drain", settings.client_gone_seconds),
+        client_stall_seconds=settings.client_stall_seconds,
+        stream_error_event=settings.stream_error_event,
+        allow_conversations=settings.allow_conversations,
+        forward_headers=frozenset(name.lower().encode() for name in settings.forward_headers),
+    )
+
+
+def _answer_errors_in_openai_shape(app: FastAPI, base_url: str) -> None:
+    """Unknown paths, wrong methods and refusals of the control plane speak as the data plane does."""
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):  # registered for HTTPException only
+            raise error
+        if error.status_code == 404:
+            return api_error(request, wrong_path(request.url.path, base_url))
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            return api_error(request, wrong_method(request.method, allowed))
+        return api_error(request, ApiError(error.status_code, "error", str(error.detail)))
+
+    async def refusal(request: Request, error: Exception) -> Response:
+        if not isinstance(error, ApiError):
+            raise error
+        return api_error(request, error)
+
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ApiError, refusal)
+
+
+def api_error(request: Request, error: ApiError) -> Response:
+    del request
+    request_id = new_id("req")
+    headers = {"x-request-id": request_id, "x-irg-request-id": request_id, "x-error-source": "gateway"}
+    return Response(
+        error.body(), error.status, headers=headers | dict(error.headers), media_type="application/json"
+    )
+
+
+def _describe_data_plane(app: FastAPI) -> None:
+    """The hot route is plain ASGI, so its place in /openapi.json is written here."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = made()
+        operation = {
+            "tags": ["data plane"],
+            "summary": "Create a response (OpenAI Responses API), as JSON or as an event stream",
+            "description": "Bearer = a team key. The body and the answer cross unchanged.",
+            "requestBody": {
+                "required": True,
+                "content": {
+                    "application/json": {
+                        "schema": {
+                            "type": "object",
+                            "required": ["model"],
+                            "properties": {"model": {"type": "string"}, "stream": {"type": ["boolean", "null"]}},
+                            "additionalProperties": True,
+                        }
+                    }
+                },
+            },
+            "responses": {
+                "200": {
+                    "description": "The upstream's answer",
+                    "content": {"application/json": {}, "text/event-stream": {}},
+                },
+                "default": {"description": "An error in OpenAI's shape", "content": {"application/json": {}}},
+            },
+        }
+        for path in sorted(PATHS):
+            document.setdefault("paths", {})[path.decode()] = {"post": operation}
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,263 @@
+"""The story of one request: authenticate, read, admit and hold, forward, relay, settle, close.
+
+One plain ASGI callable, registered as a FastAPI route and reached by a short cut in front
+of the app. Read `_exchange` first: it is the whole product in order. Where things happen:
+the key is swapped in `_upstream_request`, the hold is taken in `Exchange.admit`, the cost
+is settled in `Exchange.settle` (called by `Relay`), a request is refused by any `ApiError`,
+an answer is cut in `_broken`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.accounts.keyring import Identified, Keyring
+from app.accounts.ledger import Ledger
+from app.core.errors import (
+    ApiError,
+    bad_request,
+    invalid_api_key,
+    ledger_unavailable,
+    upstream_connect_timeout,
+    upstream_disconnected,
+    upstream_timeout,
+    upstream_unreachable,
+    wrong_method,
+    wrong_path,
+)
+from app.core.headers import upstream_request_headers
+from app.core.records import Intent, Reading
+from app.core.tap import Tap, open_tap
+from app.proxy.downstream import Downstream, ReflectedKey, Send
+from app.proxy.exchange import ClientGone, Exchange
+from app.proxy.guard import connection_of
+from app.proxy.inflight import Inflight
+from app.proxy.policy import Policy, read_policy
+from app.proxy.relay import Relay, response_headers
+from app.proxy.request_body import ClientLeft, Receive, RequestBody
+from app.proxy.upstream.port import Answer, Upstream, UpstreamError, UpstreamRequest, UpstreamTimeout
+from app.store.port import LedgerLost, LedgerUnavailable
+from app.telemetry import get_logger
+
+PATHS = frozenset({b"/v1/openai/responses", b"/v1/responses"})
+
+# Shorter upstream keys would match by chance inside ordinary answers.
+REFLECTION_KEY_BYTES_MIN = 20
+
+# What a ledger row keeps of a model name; the bytes forwarded are not shortened.
+MODEL_CHARACTERS_MAX = 200
+
+log = get_logger("proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """What the hot path needs of the settings, as plain values."""
+
+    base_url: str
+    upstream_host: bytes
+    request_bytes_max: int
+    client_gone: ClientGone
+    client_stall_seconds: float
+    stream_error_event: bool
+    allow_conversations: bool
+    forward_headers: frozenset[bytes]
+
+
+@dataclass(slots=True)
+class UpstreamCredential:
+    """The shared upstream key; replaced as a whole when it is read again."""
+
+    key: bytes
+
+    @property
+    def authorization(self) -> bytes:
+        return b"Bearer " + self.key
+
+    @property
+    def watched(self) -> bytes | None:
+        """The bytes that no answer may contain."""
+        return self.key if len(self.key) >= REFLECTION_KEY_BYTES_MIN else None
+
+    def __repr__(self) -> str:
+        return "UpstreamCredential(…)"
+
+
+class ResponsesEndpoint:
+    """`POST /v1/openai/responses`, for every team key, over one upstream."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        credential: UpstreamCredential,
+        keyring: Keyring,
+        ledger: Ledger,
+        upstream: Upstream,
+        inflight: Inflight,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._keyring = keyring
+        self._ledger = ledger
+        self._upstream = upstream
+        self._inflight = inflight
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        connection = connection_of(scope)
+        secret = self._credential.watched
+        down = Downstream(send, connection, stall_seconds=self._settings.client_stall_seconds, secret=secret)
+        exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone)
+        body = RequestBody(receive, dict(scope["headers"]), self._inflight, bytes_max=self._settings.request_bytes_max)
+        try:
+            async with exchange:
+                await self._exchange(exchange, scope, body, down)
+        except ApiError as error:
+            await body.discard()
+            closing = self._inflight.draining or not body.complete
+            await down.error(error, exchange.request_id, close=closing)
+        except LedgerUnavailable:
+            await down.error(ledger_unavailable(), exchange.request_id, close=self._inflight.draining)
+        except LedgerLost:
+            log.critical("settlement_lost", request_id=exchange.request_id)
+            down.cut()
+        except ClientLeft:
+            down.cut()
+        finally:
+            body.release()
+
+    async def _exchange(
+        self, exchange: Exchange, scope: MutableMapping[str, Any], body: RequestBody, down: Downstream
+    ) -> None:
+        self._check_route(scope)
+        key = await self._authenticate(scope)
+        content = await body.read()
+        policy = await read_policy(content)
+        self._check_policy(policy)
+        if exchange.connection.gone:
+            raise ClientLeft
+        await exchange.admit(_intent(exchange, key, policy, scope))
+        tap: Tap | None = None
+        try:
+            answer = await exchange.open(self._upstream, self._upstream_request(scope, content))
+            del content
+            body.release()
+            tap = _tap(answer, policy)
+            secret = self._credential.watched
+            headers = response_headers(exchange, answer, secret, closing=self._inflight.draining)
+            await Relay(exchange, answer, tap, down, headers).run()
+        except UpstreamError as error:
+            await self._broken(exchange, error, tap, down)
+        except ReflectedKey:
+            await self._reflected(exchange, tap, down)
+
+    # --- before the ledger -----------------------------------------------------------------
+
+    def _check_route(self, scope: MutableMapping[str, Any]) -> None:
+        """The raw path decides: an encoded or doubled slash is another path."""
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if path not in PATHS:
+            raise wrong_path(path.decode("latin-1"), self._settings.base_url)
+        if scope["method"] != "POST":
+            raise wrong_method(scope["method"], "POST")
+
+    async def _authenticate(self, scope: MutableMapping[str, Any]) -> Identified:
+        values = [value for name, value in scope["headers"] if name == b"authorization"]
+        key = await self._keyring.identify(values[0]) if len(values) == 1 else None
+        if key is None:
+            raise invalid_api_key()
+        return key
+
+    def _check_policy(self, policy: Policy) -> None:
+        if policy.conversation is not None and not self._settings.allow_conversations:
+            raise bad_request(
+                "conversation is refused: a conversation cannot be tied to the key that made it. Send the items in "
+                "input, or use previous_response_id.",
+                "conversation",
+            )
+
+    def _upstream_request(self, scope: MutableMapping[str, Any], content: bytes) -> UpstreamRequest:
+        """The request as it goes up: here the team key is left behind and the upstream key put in its place."""
+        headers = upstream_request_headers(
+            scope["headers"],
+            credential=self._credential.authorization,
+            host=self._settings.upstream_host,
+            content_length=len(content),
+            extra=self._settings.forward_headers,
+        )
+        return UpstreamRequest(headers, content)
+
+    # --- when the upstream fails -------------------------------------------------------------
+
+    async def _broken(self, exchange: Exchange, error: UpstreamError, tap: Tap | None, down: Downstream) -> None:
+        """Settles what was learnt, then tells the client: an error answer, an error event, or a bare cut."""
+        if tap is not None:
+            tap.finish()
+        reading = tap.reading if tap is not None else Reading()
+        broke = exchange.broken_by(error)
+        at_boundary = tap is not None and tap.at_boundary and not reading.complete
+        await exchange.settle(reading, broke)
+        refusal = _refusal(error)
+        log.warning("upstream_broke", request_id=exchange.request_id, fault=error.fault.value, sent=error.sent)
+        if not down.started:
+            raise refusal
+        if at_boundary and tap is not None and self._settings.stream_error_event:
+            await down.flush()
+            with contextlib.suppress(ReflectedKey):
+                await down.body(_error_event(refusal, tap.last_sequence_number))
+        down.cut()
+
+    async def _reflected(self, exchange: Exchange, tap: Tap | None, down: Downstream) -> None:
+        """The answer contains our upstream key: nothing more of it may leave."""
+        log.critical("upstream_key_reflected", request_id=exchange.request_id)
+        await exchange.settle(tap.reading if tap is not None else Reading())
+        if not down.started:
+            raise upstream_disconnected("its answer was withheld")
+        down.cut()
+
+
+def _intent(exchange: Exchange, key: Identified, policy: Policy, scope: MutableMapping[str, Any]) -> Intent:
+    retries = next((value for name, value in scope["headers"] if name == b"x-stainless-retry-count"), b"")
+    reference = policy.previous_response_id
+    return Intent(
+        request_id=exchange.request_id,
+        key_id=key.key_id,
+        secret_hash=key.secret_hash,
+        created_at=exchange.created_at,
+        model=policy.model[:MODEL_CHARACTERS_MAX],
+        stream=policy.stream,
+        sdk_retry=int(retries) if retries.isdigit() and len(retries) <= 4 else 0,
+        references=(reference,) if reference is not None else (),
+    )
+
+
+def _tap(answer: Answer, policy: Policy) -> Tap:
+    headers = dict(answer.headers)
+    return open_tap(
+        headers.get(b"content-type"), headers.get(b"content-encoding"), requested_stream=policy.stream
+    )
+
+
+def _refusal(error: UpstreamError) -> ApiError:
+    """Which status an upstream failure becomes; after the request was sent, the SDKs must not send it again."""
+    timed_out = isinstance(error, UpstreamTimeout)
+    if not error.sent:
+        return (upstream_connect_timeout if timed_out else upstream_unreachable)(error.fault.value)
+    return (upstream_timeout if timed_out else upstream_disconnected)(error.fault.value)
+
+
+def _error_event(error: ApiError, last_sequence_number: int | None) -> bytes:
+    """One event that every SDK raises on: OpenAI's flat form and the nested one together."""
+    nested = {"message": error.message, "type": error.type, "param": None, "code": error.code}
+    event = {
+        "type": "error",
+        "code": error.code,
+        "message": error.message,
+        "param": None,
+        "sequence_number": 0 if last_sequence_number is None else last_sequence_number + 1,
+        "error": nested,
+    }
+    return b"event: error\ndata: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"

@@ -1,0 +1,189 @@
+"""Everything one request holds, and the one place where it ends.
+
+An `Exchange` takes a place among those in flight, is admitted by the ledger (the hold is
+taken there), opens the upstream, and is settled exactly once, whatever happens. Its end
+can be forced from outside (`abort`): by a client that left for too long, or by shutdown.
+Bytes are moved elsewhere (`relay`); the story in order is in `endpoint`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from app.accounts.ledger import Ledger
+from app.core.errors import ApiError, invalid_api_key, model_not_allowed, response_not_found
+from app.core.headers import upstream_request_id
+from app.core.ids import new_id
+from app.core.records import Admitted, Intent, Outcome, Reading, Refused, RefusalReason, Settlement
+from app.core.verdict import Break, Verdict, judge
+from app.proxy.guard import Connection
+from app.proxy.inflight import Inflight
+from app.proxy.upstream.port import Answer, Fault, Upstream, UpstreamError, UpstreamRequest, UpstreamTimeout
+from app.telemetry import log_request
+
+# The ledger's word for each way in which an upstream breaks off.
+BREAK_REASONS: dict[Fault, str] = {
+    Fault.DNS: "upstream_unreachable",
+    Fault.REFUSED: "upstream_unreachable",
+    Fault.CERTIFICATE: "upstream_unreachable",
+    Fault.TLS: "upstream_unreachable",
+    Fault.CONNECT: "upstream_unreachable",
+    Fault.CONNECT_TIMEOUT: "upstream_unreachable",
+    Fault.RESET: "upstream_reset",
+    Fault.EOF: "upstream_eof",
+    Fault.PROTOCOL: "upstream_protocol",
+    Fault.HEAD_TIMEOUT: "upstream_timeout",
+    Fault.IDLE_TIMEOUT: "upstream_stalled",
+    Fault.ABORTED: "aborted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    """What happens when a client leaves: `drain` reads on for so long, else the upstream is cut at once."""
+
+    drain: bool
+    seconds: float
+
+
+class Exchange:
+    """One downstream request and its upstream answer. Use as an async context manager."""
+
+    def __init__(self, connection: Connection, ledger: Ledger, inflight: Inflight, gone: ClientGone) -> None:
+        self.created_at = datetime.now(UTC)
+        self.request_id = new_id("req", self.created_at)
+        self.connection = connection
+        self.admitted: Admitted | None = None
+        self.aborted: Outcome | None = None
+        self._ledger = ledger
+        self._inflight = inflight
+        self._gone = gone
+        self._gone_timer: asyncio.TimerHandle | None = None
+        self._started = time.monotonic()
+        self._ttfb_ms: int | None = None
+        self._intent: Intent | None = None
+        self._opening: asyncio.Task[Answer] | None = None
+        self._answer: Answer | None = None
+        self._settled = False
+
+    async def __aenter__(self) -> Exchange:
+        self._inflight.enter(self)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Closes: the connection given back or cut, the row closed, the place left. Exactly once."""
+        self.connection.watch(None)
+        if self._gone_timer is not None:
+            self._gone_timer.cancel()
+        try:
+            if self._answer is not None:
+                await self._answer.aclose()
+            if self.admitted is not None and not self._settled:
+                # Only a fault of our own leads here; the cost may be real, so it is unknown, not free.
+                await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
+        finally:
+            self._inflight.leave(self)
+
+    @property
+    def settled(self) -> bool:
+        return self._settled
+
+    async def admit(self, intent: Intent) -> Admitted:
+        """Writes the intent: from here on the ledger has a row. Raises: `ApiError`, `LedgerUnavailable`."""
+        verdict = await self._ledger.admit(intent)
+        if isinstance(verdict, Refused):
+            raise _refusal(verdict, intent)
+        self.admitted, self._intent = verdict, intent
+        return verdict
+
+    async def open(self, upstream: Upstream, request: UpstreamRequest) -> Answer:
+        """Sends the request up and waits for the head of the answer. Raises: `UpstreamError`."""
+        self.connection.watch(self._client_left)
+        if self.aborted is not None:
+            raise UpstreamError(Fault.ABORTED, sent=False)
+        self._opening = asyncio.ensure_future(upstream.open(request))
+        try:
+            self._answer = await self._opening
+        except asyncio.CancelledError:
+            if self.aborted is None:
+                raise
+            raise UpstreamError(Fault.ABORTED, sent=True) from None
+        self._ttfb_ms = self._elapsed_ms()
+        if self.aborted is not None:
+            self._answer.abort()
+        return self._answer
+
+    def abort(self, outcome: Outcome) -> None:
+        """Ends the exchange soon, from outside: the upstream is cut, what was learnt is settled."""
+        if self.aborted is not None or self._settled:
+            return
+        self.aborted = outcome
+        if self._answer is not None:
+            self._answer.abort()
+        elif self._opening is not None:
+            self._opening.cancel()
+
+    def broken_by(self, error: UpstreamError) -> Break:
+        """The ledger's view of an upstream failure."""
+        if error.fault is Fault.ABORTED and self.aborted is not None:
+            return Break(self.aborted.value, self.aborted, sent=error.sent)
+        timed_out = isinstance(error, UpstreamTimeout)
+        outcome = Outcome.TIMED_OUT if timed_out else Outcome.UPSTREAM_DISCONNECTED
+        return Break(BREAK_REASONS[error.fault], outcome, sent=error.sent)
+
+    async def settle(self, reading: Reading, broke: Break | None = None) -> None:
+        """Closes the ledger entry; returns when it is committed (or in the spool). The second call does nothing.
+
+        Raises: `LedgerLost` when neither could be written.
+        """
+        if self._settled or self._intent is None or self.admitted is None:
+            return
+        self._settled = True
+        status = self._answer.status if self._answer is not None else None
+        headers = self._answer.headers if self._answer is not None else ()
+        retry_after = any(name == b"retry-after" for name, _ in headers)
+        verdict = judge(
+            status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone
+        )
+        settlement = self._settlement(verdict, reading, status, upstream_request_id(headers))
+        await asyncio.shield(self._ledger.settle(settlement))
+        log_request(self._intent, self.admitted, settlement)
+
+    def _settlement(
+        self, verdict: Verdict, reading: Reading, status: int | None, upstream_id: str | None
+    ) -> Settlement:
+        return Settlement(
+            request_id=self.request_id,
+            state=verdict.state,
+            outcome=verdict.outcome,
+            reading=reading,
+            status=status,
+            unknown_reason=verdict.unknown_reason,
+            upstream_request_id=upstream_id,
+            ttfb_ms=self._ttfb_ms,
+            duration_ms=self._elapsed_ms(),
+        )
+
+    def _client_left(self) -> None:
+        """The answer is read on without its client: it is billed, so its cost must be learnt."""
+        if not self._gone.drain:
+            self.abort(Outcome.CLIENT_DISCONNECTED)
+            return
+        loop = asyncio.get_running_loop()
+        self._gone_timer = loop.call_later(self._gone.seconds, self.abort, Outcome.CLIENT_DISCONNECTED)
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started) * 1000)
+
+
+def _refusal(refused: Refused, intent: Intent) -> ApiError:
+    match refused.reason:
+        case RefusalReason.KEY_REFUSED:
+            return invalid_api_key()
+        case RefusalReason.MODEL_NOT_ALLOWED:
+            return model_not_allowed(intent.model, refused.allowed_models)
+        case RefusalReason.RESPONSE_NOT_FOUND:
+            return response_not_found(refused.reference or "")

@@ -1,0 +1,205 @@
+"""Runs the gateway: sockets, uvicorn with the guard, signals, and the order of starting and ending.
+
+Called by the commands `serve` and `demo`. Sources: uvicorn's `Server` (its signal handling
+re-raises a signal after `serve`, which would kill the process before the ledger is closed;
+hence our own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from app.main import Gateway
+from app.proxy.guard import guard_protocol
+from app.proxy.upstream import make_upstream
+from app.settings import Settings
+from app.telemetry import get_logger
+from app.wiring import open_services
+
+# Downstream connections stay open this long between requests: longer than any common load balancer's.
+KEEP_ALIVE_SECONDS = 75
+
+# A Unix socket's path may be this long on every system (sun_path on macOS, less the NUL).
+SOCKET_PATH_BYTES_MAX = 103
+
+log = get_logger("server")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `on_ready` is told once connections are taken."""
+
+    gateway: Gateway
+    url: str  # http(s)://host:port as bound
+    socket_path: Path
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with the gateway's way of ending: tell, wait, grace, drain; a second signal ends at once."""
+
+    def __init__(
+        self, config: uvicorn.Config, local: socket.socket, *, delay_seconds: float, on_signal: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._local = local
+        self._delay_seconds = delay_seconds
+        self._on_signal = on_signal
+        self._signals = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also listens on the Unix socket: never with TLS, since its file permission is the authority."""
+        await super().startup(sockets)
+        config = self.config
+        local = await asyncio.get_running_loop().create_unix_server(
+            lambda: config.http_protocol_class(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            ),
+            sock=self._local,
+        )
+        self.servers.append(local)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """The first call begins the shutdown, the second ends it."""
+        self._signals += 1
+        if self._signals == 1:
+            log.info("shutting_down", delay_seconds=self._delay_seconds)
+            self._on_signal()
+            asyncio.get_running_loop().call_later(self._delay_seconds, self._exit)
+        else:
+            self.force_exit = self.should_exit = True
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+async def serve_gateway(
+    settings: Settings, *, admin_token: str, on_ready: Callable[[Ready], None] | None = None
+) -> None:
+    """Serves until a signal ends it. Raises: what `open_services` raises, `OSError` for a taken port."""
+    tcp = bind_tcp(settings.host, settings.port)
+    with contextlib.closing(tcp):
+        services = await open_services(settings, admin_token=admin_token)
+        gateway = Gateway(services, make_upstream(settings))
+        with unix_socket(settings.database_path) as (local, socket_path):
+            url = _url(settings, tcp)
+            services.store.announce(socket_path=socket_path, url=url)
+            tasks: set[asyncio.Task[None]] = set()
+            server = Server(
+                _config(settings, gateway, tasks),
+                local,
+                delay_seconds=settings.shutdown_delay_seconds,
+                on_signal=gateway.begin_drain,
+            )
+            reporter = asyncio.create_task(_report_ready(server, Ready(gateway, url, socket_path), on_ready))
+            try:
+                await server.serve(sockets=[tcp])
+            finally:
+                reporter.cancel()
+                if server.force_exit:
+                    gateway.drain_seconds = 0.0
+                await gateway.end()
+
+
+async def _report_ready(server: Server, ready: Ready, on_ready: Callable[[Ready], None] | None) -> None:
+    while not server.started:
+        await asyncio.sleep(0.005)
+    log.info("ready", url=ready.url, socket=str(ready.socket_path))
+    if on_ready is not None:
+        on_ready(ready)
+
+
+def _config(settings: Settings, gateway: Gateway, tasks: set[asyncio.Task[None]]) -> uvicorn.Config:
+    return uvicorn.Config(
+        gateway.app,
+        http=guard_protocol(tasks),
+        ws="none",
+        lifespan="off",
+        loop="auto",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        backlog=2048,
+    )
+
+
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """A bound, not yet listening socket. Raises: `OSError` with a sentence that names the mend."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno,
+            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}): choose another with --port or IRG_PORT",
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+@contextlib.contextmanager
+def unix_socket(database_path: Path) -> Iterator[tuple[socket.socket, Path]]:
+    """The command line's door: a socket beside the database whose file permission is the authority."""
+    path = socket_path_for(database_path)
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+    sock.setblocking(False)
+    try:
+        yield sock, path
+    finally:
+        sock.close()
+        path.unlink(missing_ok=True)
+
+
+def socket_path_for(database_path: Path) -> Path:
+    """`<database>.sock`, or, where that is too long for a socket, a private directory named after it."""
+    beside = database_path.with_name(database_path.name + ".sock")
+    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES_MAX:
+        return beside
+    digest = hashlib.sha256(os.fsencode(database_path)).hexdigest()[:16]
+    directory = Path(tempfile.gettempdir()) / f"irg-{os.getuid()}-{digest}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if directory.stat().st_uid != os.getuid():
+        raise PermissionError(f"{directory} belongs to another user: remove it, or use a shorter IRG_DATABASE_URL")
+    return directory / "gateway.sock"
+
+
+def _url(settings: Settings, tcp: socket.socket) -> str:
+    scheme = "https" if settings.tls_cert_file else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{tcp.getsockname()[1]}"

@@ -1,0 +1,50 @@
+"""The composition root of the control plane and the ledger: the only place that chooses implementations.
+
+(The data plane's one choice, the upstream transport, is made in `proxy.upstream`: a floor
+above this one.) Called by `main` and, when no gateway runs, by the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from app.accounts.keyring import Keyring
+from app.accounts.ledger import Ledger
+from app.accounts.reports import Reports
+from app.settings import Settings
+from app.store.engine import open_store
+from app.store.port import Store
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that outlives a request; one per process."""
+
+    settings: Settings
+    admin_token: str = field(repr=False)
+    store: Store
+    keyring: Keyring
+    ledger: Ledger
+    reports: Reports
+    closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process begins to end
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await self.store.aclose()
+
+
+async def open_services(settings: Settings, *, admin_token: str) -> Services:
+    """Opens the ledger (migrating it if needed) and builds what stands on it.
+
+    Raises: what `open_store` raises: the database is in use, newer than this version, or not writable.
+    """
+    store = await open_store(settings)
+    return Services(
+        settings=settings,
+        admin_token=admin_token,
+        store=store,
+        keyring=Keyring(store),
+        ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
+        reports=Reports(store),
+    )
