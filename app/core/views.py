@@ -1,0 +1,205 @@
+"""What is read from the ledger and what is asked of it: keys, teams, requests, usage.
+
+Plain frozen values that the store fills, the accounts hand on and the control plane puts
+into shapes. Money is an integer of 10⁻¹² USD, None = unknown (never 0); times are aware UTC.
+No behaviour, no shape of JSON: that is the control plane's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Final, Generic, Literal, TypeVar
+
+from app.core.records import KeyState, Outcome, State, TokenUsage
+
+T = TypeVar("T")
+
+
+class Unset(Enum):
+    """The mark of a field that a change leaves as it is (None is a value there)."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+UnsetType = Literal[Unset.UNSET]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; `next` is the cursor of the following one, None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+# --- keys and teams ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A team key as everybody may see it; the secret is in nobody's hands but its holder's."""
+
+    id: str
+    name: str
+    prefix: str  # "irg_02ff…"
+    team: str | None  # the team's name
+    tags: tuple[str, ...]
+    state: KeyState  # EXPIRED is told from expires_at at the time of reading
+    models: tuple[str, ...]  # globs; empty = all
+    expires_at: datetime | None
+    created_at: datetime
+    last_used_at: datetime | None  # to the minute
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    name: str
+    team: str | None = None  # name or id
+    models: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Fields left UNSET stay as they are; None takes a team or an expiry away."""
+
+    name: str | UnsetType = UNSET
+    team: str | None | UnsetType = UNSET  # name or id
+    models: tuple[str, ...] | UnsetType = UNSET
+    expires_at: datetime | None | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    team: str | None = None  # name or id
+    state: KeyState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamRecord:
+    id: str
+    name: str
+    created_at: datetime
+    keys: int  # how many keys belong to it, whatever their state
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One ledger entry. `key` and `team` are names as they are now; the team is the one at admission."""
+
+    id: str
+    created_at: datetime
+    key: str
+    key_id: str
+    team: str | None
+    tags: tuple[str, ...]
+    model: str
+    stream: bool
+    state: State
+    sdk_retry: int = 0
+    hold_picodollars: int = 0
+    model_answered: str | None = None
+    status: int | None = None
+    outcome: Outcome | None = None
+    true_cost_picodollars: int | None = None
+    charged_picodollars: int | None = None
+    true_cost_raw: str | None = None
+    charged_raw: str | None = None
+    charged_derived: bool = False
+    charge_mismatch: bool = False
+    unknown_reason: str | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    response_id: str | None = None
+    upstream_request_id: str | None = None
+    ttfb_ms: int | None = None
+    duration_ms: int | None = None
+    closed_at: datetime | None = None
+    closed_seq: int | None = None  # order of closing; what the live feed goes by
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """All given conditions hold; `from_at` ≤ created_at < `to_at`."""
+
+    key: str | None = None  # name or id
+    team: str | None = None  # name or id
+    model: str | None = None  # exact
+    state: State | None = None
+    from_at: datetime | None = None
+    to_at: datetime | None = None
+
+
+# --- usage and verification ----------------------------------------------------------------
+
+
+class GroupBy(StrEnum):
+    KEY = "key"
+    TEAM = "team"
+    MODEL = "model"
+    DAY = "day"
+    TAG = "tag"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """Sums over requests. The two costs are sums of what is known: lower bounds when
+    `true_cost_unknown` or `charged_unknown` (settled or unknown requests without that cost) is not 0."""
+
+    requests: int = 0
+    settled: int = 0
+    free: int = 0
+    unknown: int = 0
+    open: int = 0
+    true_cost_picodollars: int = 0
+    charged_picodollars: int = 0
+    true_cost_unknown: int = 0
+    charged_unknown: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    total_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    label: str | None  # key or team name, model, day (2026-11-22), tag; None = requests without one
+    id: str | None  # key id or team id where there is one
+    totals: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """`groups` by label; by tag a request counts under each of its tags, in `total` once."""
+
+    from_at: datetime
+    to_at: datetime
+    by: GroupBy
+    groups: tuple[UsageGroup, ...]
+    total: UsageTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that does not add up."""
+
+    what: str  # "rollup" or the broken rule of a row, in words
+    where: Mapping[str, str]  # the roll-up's key or the request's id
+    expected: Mapping[str, int] = field(default_factory=dict)  # recomputed from the rows
+    found: Mapping[str, int] = field(default_factory=dict)  # what the roll-up says
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    ok: bool
+    rows: int
+    differences: tuple[Difference, ...] = ()

@@ -1,0 +1,1 @@
+"""Storage: the only floor that speaks SQL. Everybody above sees `port.Store`."""
