@@ -43,6 +43,7 @@ class Ready:
     gateway: Gateway
     url: str  # http(s)://host:port as bound
     socket_path: Path
+    stop: Callable[[], None]  # what a signal does
 
 
 class Server(uvicorn.Server):
@@ -112,7 +113,7 @@ async def serve_gateway(
                 delay_seconds=settings.shutdown_delay_seconds,
                 on_signal=gateway.begin_drain,
             )
-            reporter = asyncio.create_task(_report_ready(server, Ready(gateway, url, socket_path), on_ready))
+            reporter = asyncio.create_task(_report_ready(server, Ready(gateway, url, socket_path, server.stop), on_ready))
             try:
                 await server.serve(sockets=[tcp])
             finally:
