@@ -1,0 +1,124 @@
+"""Calendars: the 15-minute buckets of the roll-ups, and the half-open periods that reports are asked for.
+
+Buckets are UTC; every day of every time zone in use begins on one of their edges (offsets
+are multiples of 15 minutes). Periods and days follow the gateway's time zone, with its
+daylight-saving changes. Called by the store (buckets) and the reports (periods, days).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+BUCKET_SECONDS = 15 * 60
+_BUCKET = timedelta(seconds=BUCKET_SECONDS)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LAST = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """`from_at` ≤ t < `to_at`, both aware UTC and on bucket edges."""
+
+    from_at: datetime
+    to_at: datetime
+
+    def __contains__(self, at: datetime) -> bool:
+        return self.from_at <= at < self.to_at
+
+
+def bucket_start(at: datetime) -> datetime:
+    """The bucket that an instant falls into, named by its start."""
+    return _EPOCH + (at - _EPOCH) // _BUCKET * _BUCKET
+
+
+def day_start(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a calendar day, in UTC (a day may begin at 01:00 when clocks jump at midnight)."""
+    local = datetime.combine(day, time(), tzinfo=zone)
+    return local.astimezone(UTC)
+
+
+def day_of(at: datetime, zone: ZoneInfo) -> date:
+    return at.astimezone(zone).date()
+
+
+def days(period: Period, zone: ZoneInfo) -> Iterator[tuple[date, Period]]:
+    """The calendar days of a period in order; the first and last may be cut short."""
+    day = day_of(period.from_at, zone)
+    while (start := day_start(day, zone)) < period.to_at:
+        following = day + timedelta(days=1)
+        yield day, Period(max(start, period.from_at), min(day_start(following, zone), period.to_at))
+        day = following
+
+
+def period_of(
+    *,
+    zone: ZoneInfo,
+    now: datetime,
+    last: str | None = None,
+    month: str | None = None,
+    from_: str | None = None,
+    to: str | None = None,
+) -> Period:
+    """The period that a person asked for; without any wish the last 30 days.
+
+    `last`: `24h` (that many hours, and the bucket they begin in), `7d` or `4w` (so many calendar
+    days, today among them). `month`: `2026-10`. `from_`, `to`: days `2026-10-01` (`to` is the last
+    day, inclusive) or times with an offset (`to` is exclusive). Raises: `ValueError` with a sentence.
+    """
+    if sum((last is not None, month is not None, from_ is not None or to is not None)) > 1:
+        raise ValueError("ask for one of last, month, or from and to")
+    if month is not None:
+        return _month(month, zone)
+    end = bucket_start(now) + _BUCKET
+    if from_ is not None or to is not None:
+        start_at = _edge(from_, zone, "from", last_day=False) if from_ is not None else _EPOCH
+        end_at = _edge(to, zone, "to", last_day=True) if to is not None else end
+        if start_at >= end_at:
+            raise ValueError("the period is empty: from must be before to")
+        return Period(start_at, end_at)
+    return _last(last or "30d", zone, now, end)
+
+
+def _last(text: str, zone: ZoneInfo, now: datetime, end: datetime) -> Period:
+    found = _LAST.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a span of time: write 24h, 7d or 4w")
+    count = int(found[1])
+    try:
+        if found[2] == "h":
+            return Period(bucket_start(now - timedelta(hours=count)), end)
+        count *= 7 if found[2] == "w" else 1
+        first = day_of(now, zone) - timedelta(days=count - 1)
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than the calendar") from None
+    return Period(day_start(first, zone), end)
+
+
+def _month(text: str, zone: ZoneInfo) -> Period:
+    found = _MONTH.fullmatch(text)
+    if found is None or not 1970 <= int(found[1]) <= 9998:
+        raise ValueError(f"{text!r} is not a month: write it as 2026-10")
+    year, number = int(found[1]), int(found[2])
+    following = date(year + number // 12, number % 12 + 1, 1)
+    return Period(day_start(date(year, number, 1), zone), day_start(following, zone))
+
+
+def _edge(text: str, zone: ZoneInfo, name: str, *, last_day: bool) -> datetime:
+    """One edge of a period: a whole day in the zone, or an instant on a bucket's edge."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is neither a day (2026-10-01) nor a time (2026-10-01T12:00:00Z)") from None
+    if "T" not in text and " " not in text:
+        return day_start(at.date() + timedelta(days=1 if last_day else 0), zone)
+    if at.tzinfo is None:
+        raise ValueError(f"{name}: {text!r} has no time zone: end it with Z or an offset such as +01:00")
+    if bucket_start(at) != at:
+        raise ValueError(f"{name}: {text!r} does not fall on a quarter of an hour, which is how usage is kept")
+    return at.astimezone(UTC)
