@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.accounts.records import NewKey, RequestRecord
+from app.core.views import NewKey, RequestRecord
 from app.server import Ready, serve_gateway
 from app.settings import Settings
 from app.wiring import Services

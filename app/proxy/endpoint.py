@@ -236,9 +236,10 @@ def _intent(exchange: Exchange, key: Identified, policy: Policy, scope: MutableM
 
 def _tap(answer: Answer, policy: Policy) -> Tap:
     headers = dict(answer.headers)
-    return open_tap(
-        headers.get(b"content-type"), headers.get(b"content-encoding"), requested_stream=policy.stream
-    )
+    encoding = headers.get(b"content-encoding")
+    if answer.status >= 400:  # an error is one JSON object, or it is replaced
+        return open_tap(b"application/json", encoding, requested_stream=False)
+    return open_tap(headers.get(b"content-type"), encoding, requested_stream=policy.stream)
 
 
 def _refusal(error: UpstreamError) -> ApiError:

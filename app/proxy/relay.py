@@ -168,7 +168,8 @@ class Relay:
             if following is None:
                 chunk = b""
                 break
-            await self._show(following)
+            if await self._show(following) is not None:
+                await self.exchange.settle(self.tap.reading)
             chunk = following
         await self.down.body(chunk[:-1])
         await self.down.flush()
@@ -189,7 +190,7 @@ class Relay:
         await self.exchange.settle(self.tap.reading)
         if status == 401:
             raise upstream_auth()
-        if not self.tap.is_object:
+        if not self.tap.reading.complete:
             raise _with_retry_headers(upstream_error(status), self.headers)
         self.headers.append((b"x-error-source", b"upstream"))
         if status == 402 or b"insufficient credit" in body.lower():

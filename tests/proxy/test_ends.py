@@ -35,7 +35,7 @@ async def test_the_seed_example_is_booked_to_the_last_digit(
         await reply.body()
         row = await gateway.row(reply.request_id)
     assert (row.state, row.outcome) == (State.SETTLED, Outcome.COMPLETED)
-    assert (row.true_cost, row.charged) == (12_300_000, 100_000_000)
+    assert (row.true_cost_picodollars, row.charged_picodollars) == (12_300_000, 100_000_000)
     assert (row.true_cost_raw, row.charged_raw, row.charged_derived) == ("0.0000123", "0.0001", False)
     assert row.usage.total_tokens == 36
     assert row.response_id == "resp_1"
