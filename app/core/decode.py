@@ -1,0 +1,89 @@
+"""Inflates a side copy of an encoded answer, so that its cost can be read.
+
+Lives here: gzip and deflate (RFC 1951, 1952), piece by piece and with a limit, so that a bomb costs
+bounded time and memory. The client gets the bytes as they came; nothing here touches them. Called by
+the tap.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+PIECE_BYTES = 64 * 1024
+DECODED_BYTES_MAX = 64 * 1024 * 1024
+
+_GZIP_WINDOW_BITS = 31
+_ZLIB_WINDOW_BITS = 15
+_RAW_WINDOW_BITS = -15
+
+
+class _Engine(Protocol):
+    """What `zlib.decompressobj` makes."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, chunk: bytes, max_length: int, /) -> bytes: ...
+
+
+class Undecodable(ValueError):
+    """The bytes are not what their Content-Encoding says."""
+
+
+class TooLarge(ValueError):
+    """More than the limit came out."""
+
+
+class Inflater:
+    """One answer's decoder; `coding` is `gzip` (or `x-gzip`) or `deflate`."""
+
+    def __init__(self, coding: bytes, decoded_bytes_max: int = DECODED_BYTES_MAX) -> None:
+        self._is_deflate = coding == b"deflate"
+        self._room_bytes = decoded_bytes_max
+        self._head = b""  # the two bytes that tell zlib's wrapper from raw deflate
+        self._engine = None if self._is_deflate else zlib.decompressobj(_GZIP_WINDOW_BITS)
+        self._over = False  # only padding can follow
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The decoded bytes, in pieces of at most `PIECE_BYTES`. Raises: `Undecodable`, `TooLarge`."""
+        if self._engine is None:
+            chunk = self._head = self._head + chunk
+            if len(chunk) < 2:
+                return
+            self._engine = zlib.decompressobj(_ZLIB_WINDOW_BITS if _has_zlib_header(chunk) else _RAW_WINDOW_BITS)
+        more = not self._over
+        while more:
+            piece, chunk, more = self._step(self._engine, chunk)
+            self._room_bytes -= len(piece)
+            if self._room_bytes < 0:
+                raise TooLarge
+            if piece:
+                yield piece
+
+    def _step(self, engine: _Engine, chunk: bytes) -> tuple[bytes, bytes, bool]:
+        """One piece, the bytes not yet used, and whether they (or the engine) may hold more."""
+        try:
+            piece = engine.decompress(chunk, PIECE_BYTES)
+        except zlib.error as error:
+            raise Undecodable from error
+        if not engine.eof:
+            return piece, engine.unconsumed_tail, bool(engine.unconsumed_tail) or len(piece) == PIECE_BYTES
+        # A gzip file may be several in a row (RFC 1952 §2.2); anything else behind the end is padding.
+        rest = engine.unused_data
+        self._over = self._is_deflate or not rest.startswith(b"\x1f"[: len(rest)])
+        if not self._over:
+            self._engine = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        return piece, rest, bool(rest) and not self._over
+
+
+def _has_zlib_header(start: bytes) -> bool:
+    """RFC 1950 §2.2: "deflate" means the zlib wrapper, but some servers send raw deflate."""
+    return start[0] & 0x0F == 8 and (start[0] << 8 | start[1]) % 31 == 0
