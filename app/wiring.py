@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
@@ -39,12 +40,12 @@ async def open_services(settings: Settings, *, admin_token: str) -> Services:
 
     Raises: what `open_store` raises: the database is in use, newer than this version, or not writable.
     """
-    store = await open_store(settings)
+    store = await open_store(settings.database_path, durability=settings.durability)
     return Services(
         settings=settings,
         admin_token=admin_token,
         store=store,
         keyring=Keyring(store),
         ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
-        reports=Reports(store),
+        reports=Reports(store, zone=ZoneInfo(settings.timezone)),
     )

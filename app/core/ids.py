@@ -54,3 +54,9 @@ def _encode(value: int) -> str:
         value, pair = divmod(value, 1024)
         pairs.append(_PAIRS[pair])
     return "".join(reversed(pairs))
+
+
+def id_floor(prefix: str, at: datetime) -> str:
+    """The least identifier of an instant: every id made then or later sorts at or behind it."""
+    stamp = max(0, (at - _EPOCH) // _MILLISECOND)
+    return f"{prefix}_{_encode(stamp << _RANDOM_BITS)}"

@@ -5,6 +5,14 @@ Lives here: what the accounts may expect of any store. Lives elsewhere: how SQLi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from app.core.records import Admitted, Intent, Refused, Settlement
+
+T = TypeVar("T")
+
 
 class StoreError(Exception):
     """Something about the store; `str(exc)` is a sentence for the operator."""
@@ -54,3 +62,39 @@ class KeyIsRevoked(StoreError):
     def __init__(self, name: str) -> None:
         super().__init__(f"key {name!r} is revoked")
         self.name = name
+
+
+class Store(Protocol):
+    """Where the ledger lives. Every method may raise `LedgerUnavailable`; what it needs is committed when it returns."""
+
+    @property
+    def healthy(self) -> bool:
+        """The database takes writes, and nothing waits in the spool."""
+        ...
+
+    async def admit(self, intent: Intent) -> Admitted | Refused:
+        """Decides over an intent and, if admitted, writes its open row, in one transaction."""
+        ...
+
+    async def settle(self, settlement: Settlement, wait_seconds: float) -> None:
+        """Closes an open row (a closed one is left alone); after the wait, in the spool instead.
+
+        Raises: `LedgerLost` when neither took it.
+        """
+        ...
+
+    async def change(self, change: Callable[..., T], *values: Any) -> T:
+        """Runs one of `store.changes` in the writer's transaction. Raises: the store's errors."""
+        ...
+
+    async def read(self, query: Callable[..., T], *values: Any) -> T:
+        """Runs one of `store.queries` or `store.totals` over one snapshot, off the event loop."""
+        ...
+
+    def announce(self, socket_path: Path, url: str) -> None:
+        """Tells other processes how to reach this one (in the lock file)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Writes what is queued (or spools it) and lets go of the database."""
+        ...

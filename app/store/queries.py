@@ -1,0 +1,221 @@
+"""What is read of keys, teams and requests. Each function takes a connection with an open snapshot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+
+from app.core.clock import from_ms, to_ms
+from app.core.ids import id_floor
+from app.core.records import KeyState, Outcome, State, TokenUsage
+from app.core.views import KeyFilter, KeyRecord, Page, RequestFilter, RequestRecord, TeamRecord
+from app.store.port import RowMissing
+from app.store.schema import key_secrets, keys, requests, teams
+
+# --- keys and teams ----------------------------------------------------------------------
+
+
+def key_of_secret(connection: Connection, secret_hash: str) -> str | None:
+    """The id of the key that a secret belongs to, whatever their state."""
+    found: str | None = connection.scalar(select(key_secrets.c.key_id).where(key_secrets.c.hash == secret_hash))
+    return found
+
+
+def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
+    """A key by its id or name. Raises: `RowMissing`."""
+    row = connection.execute(_keys().where(or_(keys.c.id == ref, keys.c.name == ref))).first()
+    if row is None:
+        raise RowMissing("key", ref)
+    return _key(row, now)
+
+
+def list_keys(
+    connection: Connection, wanted: KeyFilter, after: str | None, limit: int, now: datetime
+) -> Page[KeyRecord]:
+    """Keys by name. `after`: the name that the page before ended with."""
+    query = _keys().order_by(keys.c.name).limit(limit + 1)
+    if after is not None:
+        query = query.where(keys.c.name > after)
+    if wanted.team is not None:
+        query = query.where(keys.c.team_id == find_team(connection, wanted.team).id)
+    if wanted.state is not None:
+        query = query.where(_state_is(wanted.state, to_ms(now)))
+    found = [_key(row, now) for row in connection.execute(query)]
+    return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
+
+
+def key_names(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(keys.c.name)))
+
+
+def find_team(connection: Connection, ref: str) -> TeamRecord:
+    """A team by its id or name. Raises: `RowMissing`."""
+    row = connection.execute(_teams().where(or_(teams.c.id == ref, teams.c.name == ref))).first()
+    if row is None:
+        raise RowMissing("team", ref)
+    return _team(row)
+
+
+def list_teams(connection: Connection, after: str | None, limit: int) -> Page[TeamRecord]:
+    query = _teams().order_by(teams.c.name).limit(limit + 1)
+    if after is not None:
+        query = query.where(teams.c.name > after)
+    found = [_team(row) for row in connection.execute(query)]
+    return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
+
+
+def team_names(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(teams.c.name)))
+
+
+def _keys() -> Select[Any]:
+    newest = (
+        select(key_secrets.c.prefix)
+        .where(key_secrets.c.key_id == keys.c.id)
+        .order_by(key_secrets.c.created_at.desc(), key_secrets.c.expires_at.is_not(None))
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(keys, teams.c.name.label("team"), newest.label("prefix")).select_from(
+        keys.outerjoin(teams, teams.c.id == keys.c.team_id)
+    )
+
+
+def _teams() -> Select[Any]:
+    count = select(func.count()).where(keys.c.team_id == teams.c.id).scalar_subquery()
+    return select(teams, count.label("keys"))
+
+
+def _state_is(state: KeyState, now_ms: int) -> ColumnElement[bool]:
+    expired = (keys.c.expires_at.is_not(None)) & (keys.c.expires_at <= now_ms)
+    if state is KeyState.EXPIRED:
+        return (keys.c.state == KeyState.ACTIVE) & expired
+    if state is KeyState.ACTIVE:
+        return (keys.c.state == KeyState.ACTIVE) & ~expired
+    return keys.c.state == state
+
+
+def _key(row: Row[Any], now: datetime) -> KeyRecord:
+    state = KeyState(row.state)
+    expires_at = _time(row.expires_at)
+    if state is KeyState.ACTIVE and expires_at is not None and expires_at <= now:
+        state = KeyState.EXPIRED
+    return KeyRecord(
+        id=row.id,
+        name=row.name,
+        prefix=f"{row.prefix}…",
+        team=row.team,
+        tags=tuple(json.loads(row.tags)),
+        state=state,
+        models=tuple(json.loads(row.models)),
+        expires_at=expires_at,
+        created_at=from_ms(row.created_at),
+        last_used_at=_time(row.last_used_at),
+    )
+
+
+def _team(row: Row[Any]) -> TeamRecord:
+    return TeamRecord(row.id, row.name, from_ms(row.created_at), row.keys)
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+def list_requests(
+    connection: Connection, wanted: RequestFilter, after: str | None, limit: int, *, oldest_first: bool = False
+) -> Page[RequestRecord]:
+    """Requests in the order of their creation, newest first unless told otherwise. `after`: the last id of before."""
+    query = _requests().where(*_conditions(connection, wanted)).limit(limit + 1)
+    query = query.order_by(requests.c.id if oldest_first else requests.c.id.desc())
+    if after is not None:
+        query = query.where(requests.c.id > after if oldest_first else requests.c.id < after)
+    found = [_request(row) for row in connection.execute(query)]
+    return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
+
+
+def find_request(connection: Connection, ref: str) -> RequestRecord:
+    """A request by its id, the upstream's request id, or the id of its response: the newest. Raises: `RowMissing`."""
+    for column in (requests.c.id, requests.c.response_id, requests.c.upstream_request_id):
+        query = _requests().where(column == ref).order_by(requests.c.id.desc()).limit(1)
+        if (row := connection.execute(query).first()) is not None:
+            return _request(row)
+    raise RowMissing("request", ref)
+
+
+def closed_since(connection: Connection, seq: int, limit: int) -> list[RequestRecord]:
+    """Closed requests in the order of their closing, behind a sequence number."""
+    query = _requests().where(requests.c.closed_seq > seq).order_by(requests.c.closed_seq).limit(limit)
+    return [_request(row) for row in connection.execute(query)]
+
+
+def last_closed_seq(connection: Connection) -> int:
+    return connection.scalar(select(func.max(requests.c.closed_seq))) or 0
+
+
+def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.key is not None:
+        row = connection.execute(select(keys.c.id).where(or_(keys.c.id == wanted.key, keys.c.name == wanted.key)))
+        if (key_id := row.scalar()) is None:
+            raise RowMissing("key", wanted.key)
+        conditions.append(requests.c.key_id == key_id)
+    if wanted.team is not None:
+        conditions.append(requests.c.team_id == find_team(connection, wanted.team).id)
+    if wanted.model is not None:
+        conditions.append(requests.c.model == wanted.model)
+    if wanted.state is not None:
+        conditions.append(requests.c.state == wanted.state)
+    if wanted.from_at is not None:
+        conditions.append(requests.c.id >= id_floor("req", wanted.from_at))
+    if wanted.to_at is not None:
+        conditions.append(requests.c.id < id_floor("req", wanted.to_at))
+    return conditions
+
+
+def _requests() -> Select[Any]:
+    return select(requests, keys.c.name.label("key"), teams.c.name.label("team")).select_from(
+        requests.join(keys, keys.c.id == requests.c.key_id).outerjoin(teams, teams.c.id == requests.c.team_id)
+    )
+
+
+def _request(row: Row[Any]) -> RequestRecord:
+    return RequestRecord(
+        id=row.id,
+        created_at=from_ms(row.created_at),
+        key=row.key,
+        key_id=row.key_id,
+        team=row.team,
+        tags=tuple(json.loads(row.tags)),
+        model=row.model,
+        stream=bool(row.stream),
+        state=State(row.state),
+        sdk_retry=row.sdk_retry,
+        hold_picodollars=row.hold,
+        model_answered=row.model_answered,
+        status=row.status,
+        outcome=Outcome(row.outcome) if row.outcome is not None else None,
+        true_cost_picodollars=row.true_cost,
+        charged_picodollars=row.charged,
+        true_cost_raw=row.true_cost_raw,
+        charged_raw=row.charged_raw,
+        charged_derived=bool(row.charged_derived),
+        charge_mismatch=bool(row.charge_mismatch),
+        unknown_reason=row.unknown_reason,
+        usage=TokenUsage(
+            row.input_tokens, row.cached_tokens, row.output_tokens, row.reasoning_tokens, row.total_tokens
+        ),
+        response_id=row.response_id,
+        upstream_request_id=row.upstream_request_id,
+        ttfb_ms=row.ttfb_ms,
+        duration_ms=row.duration_ms,
+        closed_at=_time(row.closed_at),
+        closed_seq=row.closed_seq,
+    )
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else from_ms(milliseconds)

@@ -1,0 +1,122 @@
+"""The hot statements: compiled once from SQLAlchemy Core, run on the driver's cursor, one for a whole batch.
+
+Each takes one parameter `rows`: a JSON array of arrays. So a batch costs a few statements,
+however many requests it holds, and the interpreter is let go once per statement.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ClauseElement, ColumnElement, bindparam, func, insert, literal_column, select, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from app.store.schema import USAGE_KEY, USAGE_SUMS, key_secrets, keys, requests, responses, teams, usage
+
+_rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
+
+INTENT_COLUMNS = (
+    "id",
+    "created_at",
+    "key_id",
+    "team_id",
+    "tags",
+    "model",
+    "stream",
+    "sdk_retry",
+    "hold",
+    "instance_id",
+)
+SETTLEMENT_COLUMNS = (
+    "state",
+    "outcome",
+    "status",
+    "true_cost",
+    "true_cost_raw",
+    "charged",
+    "charged_raw",
+    "charged_derived",
+    "charge_mismatch",
+    "unknown_reason",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+    "model_answered",
+    "response_id",
+    "upstream_request_id",
+    "ttfb_ms",
+    "duration_ms",
+    "closed_at",
+    "closed_seq",
+)
+RETURNED_COLUMNS = ("id", "created_at", "key_id", "team_id", "tags", "model", "state")
+
+
+def _field(index: int) -> ColumnElement[object]:
+    return func.json_extract(_rows.c.value, literal_column(f"'$[{index}]'"))
+
+
+def _compiled(statement: ClauseElement) -> str:
+    dialect = sqlite.dialect(paramstyle="named")
+    compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": False})
+    if set(compiled.params) != {"rows"}:
+        raise AssertionError(f"a hot statement takes `rows` alone, not {sorted(compiled.params)}")
+    return str(compiled)
+
+
+INSERT_INTENTS = _compiled(
+    insert(requests).from_select(
+        [*INTENT_COLUMNS, "state"],
+        select(*(_field(index) for index in range(len(INTENT_COLUMNS))), literal_column("'open'")),
+        include_defaults=False,
+    )
+)
+
+# Rows that are closed already are not touched and not returned: a settlement counts once.
+SETTLE = _compiled(
+    update(requests)
+    .values({name: _field(index + 1) for index, name in enumerate(SETTLEMENT_COLUMNS)})
+    .where(requests.c.id == _field(0), requests.c.state == literal_column("'open'"))
+    .returning(*(requests.c[name] for name in RETURNED_COLUMNS))
+)
+
+_usage_insert = upsert(usage).from_select(
+    [*USAGE_KEY, *USAGE_SUMS],
+    # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
+    select(*(_field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
+)
+ADD_USAGE = _compiled(
+    _usage_insert.on_conflict_do_update(
+        index_elements=list(USAGE_KEY),
+        set_={name: usage.c[name] + _usage_insert.excluded[name] for name in USAGE_SUMS},
+    )
+)
+
+# The first key to be told a response's id keeps it.
+ADD_OWNERS = _compiled(
+    upsert(responses)
+    .from_select(["response_id", "key_id"], select(_field(0), _field(1)).where(literal_column("true")))
+    .on_conflict_do_nothing()
+)
+
+_wanted = select(_rows.c.value)
+KEY_FACTS = _compiled(
+    select(
+        keys.c.id,
+        keys.c.name,
+        keys.c.team_id,
+        teams.c.name,
+        keys.c.tags,
+        keys.c.models,
+        keys.c.state,
+        keys.c.expires_at,
+    )
+    .select_from(keys.outerjoin(teams, teams.c.id == keys.c.team_id))
+    .where(keys.c.id.in_(_wanted))
+)
+SECRET_FACTS = _compiled(
+    select(key_secrets.c.hash, key_secrets.c.key_id, key_secrets.c.expires_at).where(key_secrets.c.hash.in_(_wanted))
+)
+OWNERS = _compiled(select(responses.c.response_id, responses.c.key_id).where(responses.c.response_id.in_(_wanted)))
+TOUCH_KEYS = _compiled(update(keys).values(last_used_at=_field(1)).where(keys.c.id == _field(0)))
