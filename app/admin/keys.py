@@ -1,0 +1,80 @@
+"""Routes of team keys. A secret is in the answer that makes it, once, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Query
+
+from app.accounts.keyring import Keyring
+from app.admin.bodies import KeyChangeBody, KeysQuery, NewKeyBody, RotateBody
+from app.admin.schemas import KeyPage, KeyShape, KeyWithSecretShape, key_shape, key_with_secret
+from app.admin.times import instant, span
+from app.core.views import UNSET, KeyChange, KeyFilter, NewKey
+
+
+class KeyRoutes:
+    """`ref` in every path is a key's name or id."""
+
+    def __init__(self, keyring: Keyring, zone: ZoneInfo) -> None:
+        self._keyring = keyring
+        self._zone = zone
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/keys", self.page, methods=["GET"])
+        router.add_api_route("/keys", self.create, methods=["POST"], status_code=201)
+        router.add_api_route("/keys/{ref}", self.show, methods=["GET"])
+        router.add_api_route("/keys/{ref}", self.change, methods=["PATCH"])
+        router.add_api_route("/keys/{ref}/rotate", self.rotate, methods=["POST"])
+        router.add_api_route("/keys/{ref}/disable", self.disable, methods=["POST"])
+        router.add_api_route("/keys/{ref}/enable", self.enable, methods=["POST"])
+        router.add_api_route("/keys/{ref}/revoke", self.revoke, methods=["POST"])
+
+    async def page(self, query: Annotated[KeysQuery, Query()]) -> KeyPage:
+        """Keys by name."""
+        wanted = KeyFilter(team=query.team, state=query.state)
+        page = await self._keyring.list(wanted, after=query.after, limit=query.limit)
+        return KeyPage(items=[key_shape(record) for record in page.items], next=page.next)
+
+    async def create(self, body: NewKeyBody) -> KeyWithSecretShape:
+        """Makes a key; the answer is the only place where its secret is ever shown."""
+        spec = NewKey(
+            name=body.name,
+            team=body.team,
+            models=tuple(body.models),
+            expires_at=instant(body.expires_at, self._zone, "expires_at"),
+            tags=tuple(body.tags),
+        )
+        return key_with_secret(*await self._keyring.create(spec))
+
+    async def show(self, ref: str) -> KeyShape:
+        return key_shape(await self._keyring.find(ref))
+
+    async def change(self, ref: str, body: KeyChangeBody) -> KeyShape:
+        """Changes the fields that are given; effective with the answer, everywhere."""
+        given = body.model_fields_set
+        change = KeyChange(
+            name=body.name if "name" in given else UNSET,
+            team=body.team if "team" in given else UNSET,
+            models=tuple(body.models) if "models" in given else UNSET,
+            expires_at=instant(body.expires_at, self._zone, "expires_at") if "expires_at" in given else UNSET,
+            tags=tuple(body.tags) if "tags" in given else UNSET,
+        )
+        return key_shape(await self._keyring.change(ref, change))
+
+    async def rotate(self, ref: str, body: RotateBody | None = None) -> KeyWithSecretShape:
+        """Gives the key a new secret; the old one ends now, or after the grace."""
+        grace = span((body or RotateBody()).grace, "grace")
+        return key_with_secret(*await self._keyring.rotate(ref, grace))
+
+    async def disable(self, ref: str) -> KeyShape:
+        """Refuses the key's requests until it is enabled again."""
+        return key_shape(await self._keyring.disable(ref))
+
+    async def enable(self, ref: str) -> KeyShape:
+        return key_shape(await self._keyring.enable(ref))
+
+    async def revoke(self, ref: str) -> KeyShape:
+        """Ends the key for ever; its history stays."""
+        return key_shape(await self._keyring.revoke(ref))

@@ -1,0 +1,89 @@
+"""The way through every admin route: authority first, then the verb, and each failure in OpenAI's shape.
+
+Lives here: what an exception becomes on the wire. The credential is checked before anything
+of the request is read or validated. Called by `api.build_admin`, which binds the admin token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from app.accounts.errors import AccountsError, Conflict, NotFound
+from app.admin.auth import authorize
+from app.admin.bodies import WRITE
+from app.core.errors import ApiError, bad_request, ledger_unavailable
+from app.core.ids import new_id
+from app.store.port import LedgerUnavailable
+
+
+class AdminRoute(APIRoute):
+    """One route of the control plane; `admin_routes` binds it to its token."""
+
+    admin_token: ClassVar[str] = ""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                authorize(request.scope, self.admin_token)
+                return await answer(request)
+            except ApiError as error:
+                return error_response(error)
+            except AccountsError as error:
+                return error_response(refusal(error))
+            except RequestValidationError as error:
+                return error_response(bad_input(error))
+            except LedgerUnavailable:
+                return error_response(ledger_unavailable())
+
+        return guarded
+
+
+def admin_routes(admin_token: str) -> type[AdminRoute]:
+    if not admin_token:
+        raise ValueError("an empty admin token would open every route")
+    return type("BoundAdminRoute", (AdminRoute,), {"admin_token": admin_token})
+
+
+def error_response(error: ApiError) -> Response:
+    request_id = new_id("req")
+    headers = {"x-request-id": request_id, "x-irg-request-id": request_id, "x-error-source": "gateway"}
+    return Response(error.body(), error.status, headers=headers | dict(error.headers), media_type="application/json")
+
+
+def refusal(error: AccountsError) -> ApiError:
+    """404, 409 or 400, with the sentence of the verb that refused."""
+    if isinstance(error, NotFound):
+        return ApiError(404, "not_found", error.message, param=error.param)
+    if isinstance(error, Conflict):
+        return ApiError(409, "conflict", error.message, param=error.param)
+    return bad_request(error.message, error.param)
+
+
+def bad_input(error: RequestValidationError) -> ApiError:
+    """400 about the first field at fault: which, what is wrong, what to write."""
+    fault = error.errors()[0]
+    place: tuple[str | int, ...] = fault["loc"]
+    kind, where = fault["type"], place[1:]
+    if kind == "json_invalid":
+        return bad_request(f"The body is not JSON: {fault['ctx']['error']} at character {place[-1]}.")
+    if kind == "unknown_field":
+        return bad_request(fault["msg"], fault["ctx"]["field"])
+    if not where:
+        return bad_request("Send a JSON object, with Content-Type: application/json.")
+    param = _path(where)
+    hint = WRITE.get(str(where[0]), "")
+    if kind == "missing":
+        return bad_request(f"{param} is missing. {hint}".rstrip(), param)
+    return bad_request(f"{param}: {fault['msg'][:1].lower()}{fault['msg'][1:]}. {hint}".rstrip(), param)
+
+
+def _path(where: tuple[str | int, ...]) -> str:
+    """`models[0]`, as OpenAI's errors name places."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).lstrip(".")

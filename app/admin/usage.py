@@ -1,0 +1,29 @@
+"""Routes of sums: usage from the roll-ups, and the proof that they are the sums of their rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.accounts.reports import Reports
+from app.admin.bodies import UsageQuery
+from app.admin.figures import UsageShape, VerificationShape, usage_shape, verification_shape
+from app.admin.times import period_asked
+
+
+class UsageRoutes:
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def add_to(self, router: APIRouter) -> None:
+        router.add_api_route("/usage", self.usage, methods=["GET"])
+        router.add_api_route("/verify", self.verify, methods=["POST"])
+
+    async def usage(self, query: Annotated[UsageQuery, Query()]) -> UsageShape:
+        """Sums of a period. By tag a request counts under each of its tags, in the total once."""
+        return usage_shape(await self._reports.usage(period_asked(query, self._reports.zone), query.by))
+
+    async def verify(self) -> VerificationShape:
+        """Recomputes every total from the rows and compares."""
+        return verification_shape(await self._reports.verify())
