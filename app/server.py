@@ -21,7 +21,7 @@ from pathlib import Path
 import uvicorn
 
 from app.main import Gateway
-from app.proxy.guard import guard_protocol
+from app.proxy.guard import GuardProtocol, guard_protocol
 from app.proxy.upstream import make_upstream
 from app.settings import Settings
 from app.telemetry import get_logger
@@ -50,9 +50,16 @@ class Server(uvicorn.Server):
     """uvicorn's server with the gateway's way of ending: tell, wait, grace, drain; a second signal ends at once."""
 
     def __init__(
-        self, config: uvicorn.Config, local: socket.socket, *, delay_seconds: float, on_signal: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        protocol: type[GuardProtocol],
+        local: socket.socket,
+        *,
+        delay_seconds: float,
+        on_signal: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._local = local
         self._delay_seconds = delay_seconds
         self._on_signal = on_signal
@@ -63,15 +70,13 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         config = self.config
         local = await asyncio.get_running_loop().create_unix_server(
-            lambda: config.http_protocol_class(
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            ),
+            lambda: self._protocol(config, self.server_state, self.lifespan.state),
             sock=self._local,
         )
         self.servers.append(local)
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
@@ -106,9 +111,10 @@ async def serve_gateway(
         with unix_socket(settings.database_path) as (local, socket_path):
             url = _url(settings, tcp)
             services.store.announce(socket_path=socket_path, url=url)
-            tasks: set[asyncio.Task[None]] = set()
+            protocol = guard_protocol(set())
             server = Server(
-                _config(settings, gateway, tasks),
+                _config(settings, gateway, protocol),
+                protocol,
                 local,
                 delay_seconds=settings.shutdown_delay_seconds,
                 on_signal=gateway.begin_drain,
@@ -131,10 +137,10 @@ async def _report_ready(server: Server, ready: Ready, on_ready: Callable[[Ready]
         on_ready(ready)
 
 
-def _config(settings: Settings, gateway: Gateway, tasks: set[asyncio.Task[None]]) -> uvicorn.Config:
+def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol]) -> uvicorn.Config:
     return uvicorn.Config(
         gateway.app,
-        http=guard_protocol(tasks),
+        http=protocol,
         ws="none",
         lifespan="off",
         loop="auto",

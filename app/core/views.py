@@ -69,9 +69,9 @@ class KeyChange:
     """Fields left UNSET stay as they are; None takes a team or an expiry away."""
 
     name: str | UnsetType = UNSET
-    team: str | None | UnsetType = UNSET  # name or id
+    team: str | UnsetType | None = UNSET  # name or id
     models: tuple[str, ...] | UnsetType = UNSET
-    expires_at: datetime | None | UnsetType = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -113,7 +113,7 @@ class GuardProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: self.connection}  # type: ignore[typeddict-item]
+        self.scope["extensions"] = {EXTENSION: self.connection}  # type: ignore[dict-item]
 
     def cut(self) -> None:
         # Marked as disconnected first, or uvicorn logs an application error for what is meant.
@@ -122,11 +122,7 @@ class GuardProtocol(HttpToolsProtocol):
         self.loop.call_later(CUT_LINGER_SECONDS, self.transport.abort)
 
 
-class Scope(Protocol):
-    def get(self, key: str, default: Any = None, /) -> Any: ...
-
-
-def connection_of(scope: Scope) -> Connection:
+def connection_of(scope: MutableMapping[str, Any]) -> Connection:
     """The guard's connection, or one that never leaves (another server, or ASGI driven by hand)."""
     connection = (scope.get("extensions") or {}).get(EXTENSION)
     return connection if isinstance(connection, Connection) else Connection()
