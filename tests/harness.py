@@ -196,7 +196,7 @@ def settings_for(upstream_url: str, directory: Path, **overrides: Any) -> Settin
         "port": 0,
         "shutdown_grace_seconds": 5,
     }
-    return Settings.model_validate(values | overrides)
+    return Settings(**(values | overrides))
 
 
 @contextlib.asynccontextmanager

@@ -194,11 +194,12 @@ class ResponsesEndpoint:
 
     async def _broken(self, exchange: Exchange, error: UpstreamError, tap: Tap | None, down: Downstream) -> None:
         """Settles what was learnt, then tells the client: an error answer, an error event, or a bare cut."""
+        at_boundary = tap is not None and tap.at_boundary  # asked first: at its end the tap takes a half event in
         if tap is not None:
             tap.finish()
         reading = tap.reading if tap is not None else Reading()
         broke = exchange.broken_by(error)
-        at_boundary = tap is not None and tap.at_boundary and not reading.complete
+        at_boundary = at_boundary and not reading.complete
         await exchange.settle(reading, broke)
         refusal = _refusal(error)
         log.warning("upstream_broke", request_id=exchange.request_id, fault=error.fault.value, sent=error.sent)
