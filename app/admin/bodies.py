@@ -26,9 +26,7 @@ WRITE = {
     "expires_at": "Write a day (2027-01-01, its first instant in the gateway's time zone) or a time "
     "(2027-01-01T12:00:00Z).",
     "grace": "Write how long the old secret stays valid: 30m, 24h, 7d, or 0.",
-    "state": "",
-    "by": "",
-    "format": "",
+    "format": "Write csv or jsonl.",
     "limit": "Write a whole number from 1 to 1000.",
     "after": "Write the cursor that the page before gave as next.",
     "last": "Write a span such as 24h, 7d or 4w.",

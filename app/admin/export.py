@@ -23,6 +23,9 @@ from app.core.views import RequestRecord
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
+# Before any request of any gateway, in every time zone.
+FIRST_DAY = "1970-01-02"
+
 TAG_SEPARATOR = ","  # no tag has one
 
 
@@ -32,6 +35,8 @@ class Format(StrEnum):
 
 
 class ExportQuery(PeriodQuery):
+    """One of last, month, or from and to; everything without any."""
+
     format: Format
 
 
@@ -50,7 +55,7 @@ class ExportRoutes:
 
     async def export(self, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
         """Every request of the period, oldest first: one a line, or the same columns flattened."""
-        batches = self._reports.export(period_asked(query, self._reports.zone))
+        batches = self._reports.export(period_asked(_or_everything(query), self._reports.zone))
         # Read before the head is sent: a ledger that cannot be read is a 503, not a cut file.
         first = await anext(batches, None)
         lines, head, kind = (csv_lines, csv_head, "text/csv") if query.format is Format.CSV else JSON_LINES
@@ -59,6 +64,13 @@ class ExportRoutes:
             media_type=kind,
             headers={"content-disposition": f'attachment; filename="requests.{query.format.value}"'},
         )
+
+
+def _or_everything(query: ExportQuery) -> ExportQuery:
+    """A file that was asked for without a period must not be cut short without a word."""
+    if query.last is query.month is query.from_ is query.to is None:
+        return query.model_copy(update={"from_": FIRST_DAY})
+    return query
 
 
 async def _text(

@@ -22,22 +22,22 @@ class KeyRoutes:
         self._zone = zone
 
     def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/keys", self.page, methods=["GET"])
-        router.add_api_route("/keys", self.create, methods=["POST"], status_code=201)
-        router.add_api_route("/keys/{ref}", self.show, methods=["GET"])
-        router.add_api_route("/keys/{ref}", self.change, methods=["PATCH"])
-        router.add_api_route("/keys/{ref}/rotate", self.rotate, methods=["POST"])
-        router.add_api_route("/keys/{ref}/disable", self.disable, methods=["POST"])
-        router.add_api_route("/keys/{ref}/enable", self.enable, methods=["POST"])
-        router.add_api_route("/keys/{ref}/revoke", self.revoke, methods=["POST"])
+        router.add_api_route("/keys", self.list_keys, methods=["GET"])
+        router.add_api_route("/keys", self.create_key, methods=["POST"], status_code=201)
+        router.add_api_route("/keys/{ref}", self.show_key, methods=["GET"])
+        router.add_api_route("/keys/{ref}", self.change_key, methods=["PATCH"])
+        router.add_api_route("/keys/{ref}/rotate", self.rotate_key, methods=["POST"])
+        router.add_api_route("/keys/{ref}/disable", self.disable_key, methods=["POST"])
+        router.add_api_route("/keys/{ref}/enable", self.enable_key, methods=["POST"])
+        router.add_api_route("/keys/{ref}/revoke", self.revoke_key, methods=["POST"])
 
-    async def page(self, query: Annotated[KeysQuery, Query()]) -> KeyPage:
+    async def list_keys(self, query: Annotated[KeysQuery, Query()]) -> KeyPage:
         """Keys by name."""
         wanted = KeyFilter(team=query.team, state=query.state)
         page = await self._keyring.list(wanted, after=query.after, limit=query.limit)
         return KeyPage(items=[key_shape(record) for record in page.items], next=page.next)
 
-    async def create(self, body: NewKeyBody) -> KeyWithSecretShape:
+    async def create_key(self, body: NewKeyBody) -> KeyWithSecretShape:
         """Makes a key; the answer is the only place where its secret is ever shown."""
         spec = NewKey(
             name=body.name,
@@ -48,10 +48,10 @@ class KeyRoutes:
         )
         return key_with_secret(*await self._keyring.create(spec))
 
-    async def show(self, ref: str) -> KeyShape:
+    async def show_key(self, ref: str) -> KeyShape:
         return key_shape(await self._keyring.find(ref))
 
-    async def change(self, ref: str, body: KeyChangeBody) -> KeyShape:
+    async def change_key(self, ref: str, body: KeyChangeBody) -> KeyShape:
         """Changes the fields that are given; effective with the answer, everywhere."""
         given = body.model_fields_set
         change = KeyChange(
@@ -63,18 +63,18 @@ class KeyRoutes:
         )
         return key_shape(await self._keyring.change(ref, change))
 
-    async def rotate(self, ref: str, body: RotateBody | None = None) -> KeyWithSecretShape:
+    async def rotate_key(self, ref: str, body: RotateBody | None = None) -> KeyWithSecretShape:
         """Gives the key a new secret; the old one ends now, or after the grace."""
         grace = span((body or RotateBody()).grace, "grace")
         return key_with_secret(*await self._keyring.rotate(ref, grace))
 
-    async def disable(self, ref: str) -> KeyShape:
+    async def disable_key(self, ref: str) -> KeyShape:
         """Refuses the key's requests until it is enabled again."""
         return key_shape(await self._keyring.disable(ref))
 
-    async def enable(self, ref: str) -> KeyShape:
+    async def enable_key(self, ref: str) -> KeyShape:
         return key_shape(await self._keyring.enable(ref))
 
-    async def revoke(self, ref: str) -> KeyShape:
+    async def revoke_key(self, ref: str) -> KeyShape:
         """Ends the key for ever; its history stays."""
         return key_shape(await self._keyring.revoke(ref))

@@ -18,11 +18,11 @@ class RequestRoutes:
         self._reports = reports
 
     def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/requests", self.page, methods=["GET"])
+        router.add_api_route("/requests", self.list_requests, methods=["GET"])
         # The upstream's ids may hold anything, a slash too.
-        router.add_api_route("/requests/{ref:path}", self.show, methods=["GET"])
+        router.add_api_route("/requests/{ref:path}", self.show_request, methods=["GET"])
 
-    async def page(self, query: Annotated[RequestsQuery, Query()]) -> RequestPage:
+    async def list_requests(self, query: Annotated[RequestsQuery, Query()]) -> RequestPage:
         """Requests, newest first; all given conditions hold. `next` goes on where this page ended."""
         wanted = RequestFilter(
             key=query.key,
@@ -35,6 +35,6 @@ class RequestRoutes:
         page = await self._reports.requests(wanted, after=query.after, limit=query.limit)
         return RequestPage(items=[request_shape(record) for record in page.items], next=page.next)
 
-    async def show(self, ref: str) -> RequestShape:
+    async def show_request(self, ref: str) -> RequestShape:
         """One request by its own id (req_…), the upstream's request id, or the id of its response (resp_…)."""
         return request_shape(await self._reports.request(ref))

@@ -18,22 +18,22 @@ class TeamRoutes:
         self._keyring = keyring
 
     def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/teams", self.page, methods=["GET"])
-        router.add_api_route("/teams", self.create, methods=["POST"], status_code=201)
-        router.add_api_route("/teams/{ref}", self.show, methods=["GET"])
-        router.add_api_route("/teams/{ref}", self.change, methods=["PATCH"])
+        router.add_api_route("/teams", self.list_teams, methods=["GET"])
+        router.add_api_route("/teams", self.create_team, methods=["POST"], status_code=201)
+        router.add_api_route("/teams/{ref}", self.show_team, methods=["GET"])
+        router.add_api_route("/teams/{ref}", self.change_team, methods=["PATCH"])
 
-    async def page(self, query: Annotated[PageQuery, Query()]) -> TeamPage:
+    async def list_teams(self, query: Annotated[PageQuery, Query()]) -> TeamPage:
         """Teams by name."""
         page = await self._keyring.list_teams(after=query.after, limit=query.limit)
         return TeamPage(items=[team_shape(record) for record in page.items], next=page.next)
 
-    async def create(self, body: TeamBody) -> TeamShape:
+    async def create_team(self, body: TeamBody) -> TeamShape:
         return team_shape(await self._keyring.create_team(body.name))
 
-    async def show(self, ref: str) -> TeamShape:
+    async def show_team(self, ref: str) -> TeamShape:
         return team_shape(await self._keyring.find_team(ref))
 
-    async def change(self, ref: str, body: TeamBody) -> TeamShape:
+    async def change_team(self, ref: str, body: TeamBody) -> TeamShape:
         """Renames a team; its keys and its history follow."""
         return team_shape(await self._keyring.change_team(ref, name=body.name))

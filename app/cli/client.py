@@ -1,0 +1,262 @@
+"""How commands reach a gateway: over the network, through its Unix socket, or, if none runs, in this process.
+
+Whichever way, a command speaks to the same admin API, so that every figure comes from the same
+code. The authority is the admin token over the network, the socket's file permission beside a
+running gateway, and the database's own without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import typer
+
+from app.cli.frame import Code, Failure, settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.store.lock import Holder
+    from app.wiring import Services
+
+Url = Annotated[
+    str | None, typer.Option("--url", help="A gateway elsewhere (needs IRG_ADMIN_TOKEN); else the one on this machine.")
+]
+
+API = "/admin/v1/"
+
+# A verification reads the whole ledger before it answers; the live feed pings every 15 s.
+TIMEOUT = httpx.Timeout(10, read=600)
+
+# Another command, or a gateway that starts, holds the database without a socket for a moment.
+BUSY_WAIT_SECONDS = 5.0
+
+EXIT_CODES = {400: Code.USAGE, 404: Code.NOT_FOUND, 409: Code.CONFLICT}
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """An open way to an admin API, and how to say where it is."""
+
+    client: httpx.AsyncClient
+    where: str
+    running: bool  # False: this process opened the ledger, no gateway runs
+    close: contextlib.AsyncExitStack
+
+
+class Gateway:
+    """The admin API, called one request at a time. Every failure is a `Failure` with its sentence and exit code."""
+
+    def __init__(self, runner: asyncio.Runner, reached: Reached) -> None:
+        self._runner = runner
+        self._reached = reached
+        self.running = reached.running
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return self._call("GET", path, query=query)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._call("POST", path, body=body)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PATCH", path, body=body)
+
+    def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+        """An answer's body in pieces, as they come."""
+        request = self._reached.client.build_request("GET", API + path, params=_given(query))
+        with self._failures():
+            response = self._runner.run(self._send(request, stream=True))
+            try:
+                pieces = response.aiter_bytes()
+                while (piece := self._runner.run(_next(pieces))) is not None:
+                    yield piece
+            finally:
+                self._runner.run(response.aclose())
+
+    def _call(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        request = self._reached.client.build_request(method, API + path, params=_given(query), json=body)
+        with self._failures():
+            return self._runner.run(self._send(request)).json()
+
+    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        response = await self._reached.client.send(request, stream=stream)
+        if response.is_success:
+            return response
+        await response.aread()
+        await response.aclose()
+        raise _refusal(response, self._reached.where)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException:
+            raise Failure(f"{self._reached.where} did not answer in time.") from None
+        except httpx.TransportError as error:
+            raise Failure(f"{self._reached.where} cannot be reached: {error}.") from None
+        except ValueError:
+            raise Failure(f"{self._reached.where} answered, but not as a gateway does.") from None
+
+
+@contextlib.contextmanager
+def connect(url: str | None, *, makes: bool = False) -> Iterator[Gateway]:
+    """A gateway's admin API. `makes`: without any ledger yet, begin one. Raises: `Failure`."""
+    loaded = settings({"url": url})
+    with asyncio.Runner() as runner:
+        reached = runner.run(_reach(loaded.settings, makes=makes))
+        try:
+            yield Gateway(runner, reached)
+        finally:
+            runner.run(reached.close.aclose())
+
+
+def ref(name: str) -> str:
+    """A name or id as one step of a path."""
+    if not name:
+        raise Failure("The name is empty.", Code.USAGE)
+    return quote(name, safe="")
+
+
+def readiness(url: str | None) -> dict[str, Any]:
+    """What `/readyz` of a running gateway says, which needs no authority. Raises: `Failure`."""
+    values = settings({"url": url}).settings
+    where, transport = values.url or "http://gateway", httpx.HTTPTransport(verify=_trusted())
+    if values.url is None:
+        holder = _holder(values)
+        if holder is None or holder.socket is None:
+            raise Failure(f"No gateway is running on {values.database_path}.")
+        transport = httpx.HTTPTransport(uds=str(holder.socket))
+    try:
+        with httpx.Client(transport=transport, trust_env=False, timeout=5) as client:
+            told: dict[str, Any] = client.get(f"{where}/readyz").json()
+    except httpx.HTTPError as error:
+        raise Failure(f"The gateway does not answer: {error}.") from None
+    except ValueError:
+        raise Failure(f"{where} answered, but not as a gateway does.") from None
+    return told
+
+
+async def _reach(values: Settings, *, makes: bool) -> Reached:
+    if values.url is not None:
+        return await _over_the_network(values, values.url)
+    deadline = time.monotonic() + BUSY_WAIT_SECONDS
+    while True:
+        holder = _holder(values)
+        if holder is not None and holder.socket is not None:
+            where = f"The gateway on {values.database_path} (process {holder.pid})"
+            return await _open(httpx.AsyncHTTPTransport(uds=str(holder.socket)), where)
+        if holder is None and (reached := await _in_process(values, makes=makes)) is not None:
+            return reached
+        if time.monotonic() > deadline:
+            who = f"process {holder.pid}" if holder is not None and holder.pid else "another process"
+            raise Failure(
+                f"{values.database_path} is in use by {who}, which takes no commands. "
+                "If a gateway is just starting, try again."
+            )
+        await asyncio.sleep(0.05)
+
+
+async def _over_the_network(values: Settings, url: str) -> Reached:
+    if values.admin_token is None:
+        raise Failure(
+            f"IRG_ADMIN_TOKEN is not set: it opens the admin API of {url}. "
+            "On the gateway's machine: irg admin-token show.",
+            Code.SETTINGS,
+        )
+    transport = httpx.AsyncHTTPTransport(verify=_trusted())
+    return await _open(transport, url, token=values.admin_token.get_secret_value(), base_url=url)
+
+
+def _trusted() -> ssl.SSLContext:
+    """Certificates as the operating system trusts them."""
+    import truststore
+
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _holder(values: Settings) -> Holder | None:
+    from app.store.lock import running_holder
+
+    try:
+        return running_holder(values.database_path)
+    except OSError as error:
+        raise Failure(
+            f"{error.filename} cannot be opened ({error.strerror}): run this as the user who runs the gateway."
+        ) from None
+
+
+async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
+    """Opens the ledger here; None if another process was quicker."""
+    from secrets import token_urlsafe
+
+    from fastapi import FastAPI
+
+    from app.admin import build_admin
+    from app.cli.in_process import InProcessTransport
+    from app.store.port import StoreError, StoreLocked
+    from app.wiring import open_services
+
+    if not makes and not values.database_path.exists():
+        raise Failure(
+            f"There is no ledger at {values.database_path} yet. Begin with irg serve or irg keys create NAME, "
+            "or say where it is: IRG_DATABASE_URL."
+        )
+    token = token_urlsafe(32)
+    try:
+        services = await open_services(values, admin_token=token)
+    except StoreLocked:
+        return None
+    except StoreError as error:
+        text = str(error).rstrip(".")
+        raise Failure(f"{text[:1].upper()}{text[1:]}.") from None
+    app = FastAPI(openapi_url=None)
+    app.include_router(build_admin(services))
+    where = f"The ledger at {values.database_path}"
+    return await _open(InProcessTransport(app), where, token=token, services=services)
+
+
+async def _open(
+    transport: httpx.AsyncBaseTransport,
+    where: str,
+    *,
+    token: str | None = None,
+    base_url: str = "http://gateway",
+    services: Services | None = None,
+) -> Reached:
+    close = contextlib.AsyncExitStack()
+    if services is not None:
+        close.push_async_callback(services.aclose)
+    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    client = httpx.AsyncClient(
+        transport=transport, base_url=base_url, headers=headers, timeout=TIMEOUT, trust_env=False
+    )
+    await close.enter_async_context(client)
+    return Reached(client, where, services is None, close)
+
+
+def _refusal(response: httpx.Response, where: str) -> Failure:
+    try:
+        message = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return Failure(f"{where} answered with status {response.status_code}, not as a gateway does.")
+    if response.status_code in (401, 403):
+        return Failure(f"{where} refused IRG_ADMIN_TOKEN. {message}")
+    return Failure(message, EXIT_CODES.get(response.status_code, Code.FAILED))
+
+
+def _given(query: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (query or {}).items() if value is not None}
+
+
+async def _next(pieces: Any) -> bytes | None:
+    piece: bytes | None = await anext(pieces, None)
+    return piece
