@@ -22,7 +22,10 @@ _END_SECONDS_MAX = 5.0
 
 
 class SimulatorChild:
-    """A running simulator; a context manager that ends it. Starting is split from waiting, so that both sides load at once."""
+    """A running simulator; a context manager that ends it.
+
+    Starting is split from waiting (`url`), so that parent and child can load at the same time.
+    """
 
     def __init__(self, bill_path: Path, *, port: int = 0, expected_key: str | None = None) -> None:
         self.bill_path = bill_path
@@ -30,7 +33,7 @@ class SimulatorChild:
         command += ["--parent-pid", str(os.getpid())]
         command += ["--expected-key", expected_key] if expected_key is not None else []
         # A session of its own: Ctrl-C in the terminal is the parent's to handle.
-        self._child = subprocess.Popen(
+        self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
         )
         self._url: str | None = None
