@@ -52,8 +52,7 @@ def _tell(running: Running, *, json: bool) -> None:
 
 
 def _list(*, json: bool) -> None:
-    import app.simulator.models  # noqa: F401 - fills the registry
-    from app.simulator.behaviours import REGISTRY
+    from app.simulator.registry import REGISTRY
 
     if json:
         print_json({"items": [{"model": name, "summary": it.summary} for name, it in REGISTRY.items()], "next": None})

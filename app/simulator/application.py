@@ -10,7 +10,6 @@ import hmac
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs
 
-import app.simulator.models  # noqa: F401 - fills the registry
 from app.simulator.amounts import EXACT
 from app.simulator.bill import Bill, BillFile
 from app.simulator.catalogue import credits_body, models_body

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from app.simulator.amounts import plain
-from app.simulator.behaviours import REGISTRY
 from app.simulator.jsontext import write
 from app.simulator.prices import PRICES, price_of
+from app.simulator.registry import REGISTRY
 
 # What the simulated account was given, in USD.
 _DEPOSITS = Decimal(1000)

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.simulator import events
-from app.simulator.behaviours import Behaviour, Ending, behaviour_of
+from app.simulator.behaviours import Behaviour, Ending
 from app.simulator.bill import BillFile, BillLine, now
 from app.simulator.envelope import Priced, begun, ended, price, told_costs
 from app.simulator.errors import ErrorAnswer, RefusedError, invalid
 from app.simulator.generation import Generation, generate
 from app.simulator.jsontext import write
 from app.simulator.memory import Memory
+from app.simulator.registry import behaviour_of
 from app.simulator.request import Asked
 from app.simulator.wire import Wire
 

@@ -1,15 +1,23 @@
 """An example that satisfies a JSON schema: structured output and function arguments.
 
 Covers what OpenAI's structured outputs allow (objects, arrays, enums, anyOf, $ref, const,
-number and length limits); deterministic. The strings are harmless, since clients may act on
-them: a coding agent runs what it finds in `command`.
+number and length limits); deterministic, and bounded for every schema, also a recursive or a
+broken one. The strings are harmless, since clients may act on them: a coding agent runs what
+it finds in `command`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+Schema = dict[str, Any]
+
+# Deeper, null is preferred where it is allowed; deepest, objects and arrays stay empty.
+_DEPTH_EASY = 6
 _DEPTH_MAX = 12
+_VALUES_MAX = 5000
+_LENGTH_MAX = 1000
+
 _STRINGS = {
     "date": "2026-11-22",
     "date-time": "2026-11-22T12:00:00Z",
@@ -22,27 +30,79 @@ _COMMANDS = {"cmd", "command", "script"}
 
 
 def example_of(schema: object) -> Any:
-    """A value that the schema accepts; an empty object for what is no schema."""
-    root = schema if isinstance(schema, dict) else {}
-    return _example(root, root, name="", depth=0)
+    """A value that the schema accepts; a string for what is no schema."""
+    return _Example(_schema(schema)).value(_schema(schema), name="", depth=0)
 
 
-def _example(schema: dict[str, Any], root: dict[str, Any], *, name: str, depth: int) -> Any:
-    schema = _resolved(schema, root)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for union in ("anyOf", "oneOf"):
-        if schema.get(union):
-            return _example(_choice(schema[union], root, depth), root, name=name, depth=depth + 1)
-    kind = _type_of(schema, depth)
-    if kind == "object":
-        return _object(schema, root, depth)
-    return _array(schema, root, name, depth) if kind == "array" else _scalar(kind, schema, name)
+class _Example:
+    """One example being made: its document, for references, and what may still be spent on it."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._values_left = _VALUES_MAX
+
+    def value(self, schema: Schema, *, name: str, depth: int) -> Any:
+        self._values_left -= 1
+        schema = self._resolved(schema)
+        if "const" in schema:
+            return schema["const"]
+        if choices := _list(schema, "enum"):
+            return choices[0]
+        options = _list(schema, "anyOf") or _list(schema, "oneOf")
+        if options and depth < _DEPTH_MAX:
+            return self.value(self._choice(options, depth), name=name, depth=depth + 1)
+        kind = _type_of(schema, depth)
+        if kind == "object":
+            return self._object(schema, depth)
+        return self._array(schema, name, depth) if kind == "array" else _scalar(kind, schema, name)
+
+    def _resolved(self, schema: Schema) -> Schema:
+        """Follows `$ref` inside the document; a reference to nowhere accepts anything."""
+        for _ in range(_DEPTH_MAX):
+            reference = schema.get("$ref")
+            if not isinstance(reference, str):
+                return schema
+            found: Any = self._root
+            for step in filter(None, reference.lstrip("#").split("/")):
+                found = found.get(step) if isinstance(found, dict) else None
+            schema = _schema(found)
+        return {}
+
+    def _choice(self, options: list[Any], depth: int) -> Schema:
+        """The first option that is not null, but null where there is one and the nesting gets deep."""
+        schemas = [self._resolved(_schema(option)) for option in options]
+        nulls = [schema for schema in schemas if schema.get("type") == "null"]
+        others = [schema for schema in schemas if schema.get("type") != "null"]
+        return [*nulls, *others][0] if depth > _DEPTH_EASY else [*others, *nulls][0]
+
+    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+        if self._spent(depth):
+            return {}
+        members = _schema(schema.get("properties")).items()
+        return {name: self.value(_schema(member), name=name, depth=depth + 1) for name, member in members}
+
+    def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
+        if self._spent(depth):
+            return []
+        item = _schema(schema.get("items"))
+        length = min(_integer(schema, "minItems", 0 if depth > _DEPTH_EASY else 1), _LENGTH_MAX)
+        return [self.value(item, name=name, depth=depth + 1) for _ in range(length)]
+
+    def _spent(self, depth: int) -> bool:
+        return depth >= _DEPTH_MAX or self._values_left <= 0
 
 
-def _scalar(kind: str, schema: dict[str, Any], name: str) -> str | int | None:
+def _type_of(schema: Schema, depth: int) -> str:
+    given = schema.get("type")
+    if isinstance(given, list):
+        names = [name for name in given if name != "null"]
+        return "null" if not names or (depth > _DEPTH_EASY and "null" in given) else str(names[0])
+    if given is None:
+        return "object" if "properties" in schema else "string"
+    return str(given)
+
+
+def _scalar(kind: str, schema: Schema, name: str) -> str | int | None:
     match kind:
         case "string":
             return _string(schema, name)
@@ -53,67 +113,28 @@ def _scalar(kind: str, schema: dict[str, Any], name: str) -> str | int | None:
     return None
 
 
-def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    """Follows `$ref` inside the document; a reference to nowhere accepts anything."""
-    for _ in range(_DEPTH_MAX):
-        reference = schema.get("$ref")
-        if not isinstance(reference, str):
-            return schema
-        found: Any = root
-        for step in reference.lstrip("#").strip("/").split("/"):
-            found = found.get(step, {}) if isinstance(found, dict) and step else found
-        schema = found if isinstance(found, dict) else {}
-    return {}
-
-
-def _choice(options: list[Any], root: dict[str, Any], depth: int) -> dict[str, Any]:
-    """The first option, but null where there is one and the nesting gets deep (recursive schemas)."""
-    schemas = [_resolved(option, root) for option in options if isinstance(option, dict)]
-    nulls = [schema for schema in schemas if schema.get("type") == "null"]
-    others = [schema for schema in schemas if schema.get("type") != "null"]
-    preferred = nulls + others if depth > _DEPTH_MAX // 2 else others + nulls
-    return preferred[0] if preferred else {}
-
-
-def _type_of(schema: dict[str, Any], depth: int) -> str:
-    given = schema.get("type")
-    if isinstance(given, list):
-        names = [name for name in given if name != "null"]
-        return "null" if not names or (depth > _DEPTH_MAX // 2 and "null" in given) else str(names[0])
-    if given is None:
-        return "object" if "properties" in schema else "string"
-    return str(given)
-
-
-def _object(schema: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str, Any]:
-    properties = schema.get("properties")
-    members = properties.items() if isinstance(properties, dict) and depth <= _DEPTH_MAX * 2 else ()
-    return {
-        name: _example(member if isinstance(member, dict) else {}, root, name=name, depth=depth + 1)
-        for name, member in members
-    }
-
-
-def _array(schema: dict[str, Any], root: dict[str, Any], name: str, depth: int) -> list[Any]:
-    least = schema.get("minItems", 0 if depth > _DEPTH_MAX // 2 else 1)
-    items = schema.get("items")
-    item = items if isinstance(items, dict) else {}
-    return [_example(item, root, name=name, depth=depth + 1) for _ in range(min(int(least), 100))]
-
-
-def _string(schema: dict[str, Any], name: str) -> str:
+def _string(schema: Schema, name: str) -> str:
     text = _STRINGS.get(str(schema.get("format")), "echo simulated" if name in _COMMANDS else "simulated")
-    least, most = schema.get("minLength", 0), schema.get("maxLength", 1000)
-    return text.ljust(min(int(least), 1000), ".")[: int(most)]
+    least = min(_integer(schema, "minLength", 0), _LENGTH_MAX)
+    return text.ljust(least, ".")[: max(0, _integer(schema, "maxLength", _LENGTH_MAX))]
 
 
-def _number(schema: dict[str, Any]) -> int:
-    """The least integer that the limits allow, at best 1."""
-    least = schema.get("minimum", schema.get("exclusiveMinimum"))
-    most = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if isinstance(least, int) and least >= 1:
-        return least + ("exclusiveMinimum" in schema and "minimum" not in schema)
-    if isinstance(most, int) and most <= 1:
-        return most - ("exclusiveMaximum" in schema and "maximum" not in schema)
-    step = schema.get("multipleOf", 1)
-    return step if isinstance(step, int) else 1
+def _number(schema: Schema) -> int:
+    """An integer within the limits, at best 1 or the step."""
+    least = max(_integer(schema, "minimum", 1), _integer(schema, "exclusiveMinimum", 0) + 1)
+    most = min(_integer(schema, "maximum", least), _integer(schema, "exclusiveMaximum", least + 1) - 1)
+    return _integer(schema, "multipleOf", 1) if least == most == 1 else most
+
+
+def _schema(value: object) -> Schema:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(schema: Schema, name: str) -> list[Any]:
+    value = schema.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _integer(schema: Schema, name: str, default: int) -> int:
+    value = schema.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default

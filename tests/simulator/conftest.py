@@ -1,0 +1,82 @@
+"""A simulator as it really runs: a child process behind a real socket, with its bill on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from app.simulator.bill import Bill
+from app.simulator.child import SimulatorChild
+
+RESPONSES = "/v1/openai/responses"
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A streamed answer, read to whatever end it had."""
+
+    status: int
+    content: bytes
+    cut: bool  # the connection ended inside the framing
+
+    @property
+    def frames(self) -> list[bytes]:
+        return [frame for frame in self.content.split(b"\n\n") if frame]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        lines = [line for frame in self.frames for line in frame.splitlines() if line.startswith(b"data: {")]
+        return [json.loads(line.removeprefix(b"data: ")) for line in lines]
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+
+class SimulatorUnderTest:
+    def __init__(self, child: SimulatorChild, client: httpx.AsyncClient) -> None:
+        self.child = child
+        self.client = client
+
+    @property
+    def url(self) -> str:
+        return self.child.url
+
+    def bill(self) -> Bill:
+        return self.child.bill()
+
+    async def post(
+        self, model: str, text: Any = "Say hello", headers: dict[str, str] | None = None, **fields: Any
+    ) -> httpx.Response:
+        return await self.client.post(RESPONSES, json={"model": model, "input": text, **fields}, headers=headers)
+
+    async def stream(self, model: str, text: Any = "Say hello", **fields: Any) -> Streamed:
+        body = {"model": model, "input": text, "stream": True, **fields}
+        received, cut, status = b"", False, 0
+        try:
+            async with self.client.stream("POST", RESPONSES, json=body) as answer:
+                status = answer.status_code
+                async for chunk in answer.aiter_raw():
+                    received += chunk
+        except httpx.RemoteProtocolError:
+            cut = True
+        return Streamed(status, received, cut)
+
+
+@pytest.fixture(scope="session")
+def _child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorChild]:
+    """One for all tests: each finds its own lines on the bill by response id or marker."""
+    with SimulatorChild(tmp_path_factory.mktemp("simulator") / "bill.jsonl") as child:
+        yield child
+
+
+@pytest.fixture
+async def simulator(_child: SimulatorChild) -> AsyncIterator[SimulatorUnderTest]:
+    headers = {"authorization": "Bearer any-key"}
+    async with httpx.AsyncClient(base_url=_child.url, headers=headers, trust_env=False, timeout=20) as client:
+        yield SimulatorUnderTest(_child, client)
