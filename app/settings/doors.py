@@ -1,184 +1,197 @@
-"""Where values come from, and every fault at once, a sentence each: where it was set, what is wrong, what to write.
+"""The doors: flags, environment, `*_FILE`, `.env`, settings file. What each holds, and where exactly it was set.
 
-Precedence: flag, environment, `*_FILE` (a Docker secret), `.env`, settings file, default.
-A name that nobody knows is a fault: a misspelt limit must not be no limit.
+Nothing is judged here but what cannot be read and names that nobody knows. Called by `loading`.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import DotEnvSettingsSource
-
+from app.settings.faults import unknown_fault
 from app.settings.model import Settings, variable_of
 
 DEFAULT_FILE = Path("config/gateway.toml")
 
-_FIELDS = {variable_of(name): name for name in Settings.model_fields}
-_SECRETS = frozenset({"imagerouter_api_key", "admin_token", "key", "upstream_proxy"})
+# The one setting that is no field: it says where to find the others.
+CONFIG = "config"
 
-# Variables of ours that are no settings of the gateway.
-_OTHER_VARIABLES = frozenset({"IRG_CONFIG"})
+VALUE_FILE_BYTES_MAX = 65_536
 
-# A shorter upstream key would match by chance inside ordinary answers.
-SHORT_KEY_CHARACTERS = 20
+_FIELDS = {variable_of(name): name for name in Settings.model_fields} | {"IRG_CONFIG": CONFIG}
+_PATHS = frozenset({"upstream_ca_file", "tls_cert_file", "tls_key_file"})
 
-
-class SettingsError(Exception):
-    """The settings cannot be used; `faults` are whole sentences."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    settings: Settings
-    origins: Mapping[str, str]  # field → where its value was set; "default" otherwise
-    warnings: tuple[str, ...] = ()
+# What Kubernetes sets for a Service named irg, beside IRG_PORT.
+_SERVICE_LINK = re.compile(r"IRG_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 
 
 @dataclass(slots=True)
-class _Collected:
+class Found:
+    directory: Path
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)  # fields whose value could not even be read
 
     def put(self, name: str, value: Any, origin: str) -> None:
         """The first door that holds a value wins."""
-        if name not in self.values:
-            self.values[name] = value
+        if name not in self.origins:
+            self.values[name] = _absolute(name, value, self.directory)
             self.origins[name] = origin
 
+    def default(self, name: str, value: Any) -> None:
+        """A default that depends on the working directory."""
+        self.values[name] = _absolute(name, value, self.directory)
 
-def load_settings(
-    flags: Mapping[str, Any] | None = None,
-    *,
-    environ: Mapping[str, str] | None = None,
-    directory: Path | None = None,
-    config: Path | None = None,
-) -> Loaded:
-    """Reads every door. `flags`: field → value as given on the command line (None = not given).
-
-    Raises: `SettingsError` with all faults.
-    """
-    environ = os.environ if environ is None else environ
-    directory = Path.cwd() if directory is None else directory
-    found = _Collected()
-    for name, value in (flags or {}).items():
-        if value is not None:
-            found.put(name, value, f"--{name.replace('_', '-')}")
-    _read_variables(found, environ, "environment variable {}")
-    dotenv = _dotenv(directory / ".env")
-    _read_variables(found, dotenv, ".env, {}")
-    _read_file(found, config or _named_config(environ, dotenv), directory)
-    settings = _validated(found)
-    origins = {name: found.origins.get(name, "default") for name in Settings.model_fields}
-    return Loaded(settings, origins, _warnings(settings))
+    def spoil(self, name: str, fault: str) -> None:
+        """A value was meant here and cannot be had: no later door may stand in for it."""
+        self.origins.setdefault(name, "fault")
+        self.broken.add(name)
+        self.faults.append(fault)
 
 
-def _read_variables(found: _Collected, variables: Mapping[str, str], where: str) -> None:
+def read_variables(found: Found, variables: Mapping[str, str], where: Callable[[str], str]) -> None:
+    """The environment's variables, or those of a `.env` file. `where` says where one of them was set."""
+    links = []
     for variable, value in variables.items():
-        base = variable.removesuffix("_FILE")
-        if variable in _FIELDS:
-            found.put(_FIELDS[variable], value, where.format(variable))
-        elif base in _FIELDS and variable.endswith("_FILE"):
-            _read_secret_file(found, variables, base, where)
-        elif variable.startswith("IRG_") and variable not in _OTHER_VARIABLES:
-            found.faults.append(f"{where.format(variable)}: there is no such setting.{_nearest(variable, _FIELDS)}")
+        capitals = variable.upper()
+        if capitals in _FIELDS or capitals.removesuffix("_FILE") in _FIELDS:
+            if capitals != variable:
+                found.faults.append(f"{where(variable)}: variables are written in capitals. Write {capitals}.")
+            elif value:
+                _take(found, variables, variable, where(variable))
+        elif _SERVICE_LINK.fullmatch(variable):
+            links.append(variable)
+        elif variable.startswith("IRG_"):
+            found.faults.append(unknown_fault(variable, where(variable), _FIELDS))
+    if links:
+        found.faults.append(
+            f"{where(', '.join(sorted(links)))}: Kubernetes sets such variables for a Service named irg. "
+            "Write enableServiceLinks: false into the pod's specification."
+        )
 
 
-def _read_secret_file(found: _Collected, variables: Mapping[str, str], variable: str, where: str) -> None:
-    origin = where.format(f"{variable}_FILE")
-    if variable in variables:
-        found.faults.append(f"{origin}: {variable} is set as well. Set one of the two.")
+def _take(found: Found, variables: Mapping[str, str], variable: str, origin: str) -> None:
+    """A known variable's value, or that of the file which it names."""
+    if variable in _FIELDS:
+        found.put(_FIELDS[variable], variables[variable], origin)
         return
-    path = variables[f"{variable}_FILE"]
+    base = variable.removesuffix("_FILE")
+    name, path = _FIELDS[base], found.directory / variables[variable]
+    if variables.get(base):
+        found.spoil(name, f"{origin}: {base} is set as well. Set one of the two.")
+    elif name not in found.origins:
+        _read_value_file(found, name, path, origin)
+
+
+def _read_value_file(found: Found, name: str, path: Path, origin: str) -> None:
+    """The value of `X_FILE`: a file's content, without the line break at its end."""
     try:
-        found.put(_FIELDS[variable], Path(path).read_text("utf-8").rstrip("\r\n"), f"{origin} ({path})")
+        with path.open("rb") as file:
+            content = file.read(VALUE_FILE_BYTES_MAX + 1)
+        text = content.decode("utf-8").rstrip("\r\n")
+    except OSError as error:
+        found.spoil(name, f"{origin}: the file {path} cannot be read ({_reason(path, error)}).")
+        return
+    except UnicodeDecodeError:
+        found.spoil(name, f"{origin}: the file {path} is not text. Write the value alone into it.")
+        return
+    if not text or len(content) > VALUE_FILE_BYTES_MAX:
+        size = "too large" if text else "empty"
+        found.spoil(name, f"{origin}: the file {path} is {size}. Write the value alone into it.")
+        return
+    found.put(name, text, f"{origin} ({path})")
+
+
+def _reason(path: Path, error: OSError) -> str:
+    """Why a file cannot be read, exactly enough to mend it."""
+    reason = error.strerror or type(error).__name__
+    if not isinstance(error, PermissionError):
+        return f"{reason}; check the path"
+    try:
+        status = path.stat()
+    except OSError:
+        return f"{reason}; user {os.geteuid()} may not enter its directory"
+    return (
+        f"{reason}: its mode is {status.st_mode & 0o7777:04o} and its owner user {status.st_uid}, "
+        f"this is user {os.geteuid()}; chmod 0444 suits a Docker secret"
+    )
+
+
+def read_dotenv(found: Found, path: Path) -> None:
+    """A `.env` file in the working directory, as written: nothing is expanded in it."""
+    if not path.exists() or path.is_dir():  # some keep a virtual environment in a directory of this name
+        return
+    from dotenv.parser import parse_stream
+
+    variables, lines = {}, {}
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except OSError as error:
+        found.faults.append(f"{path}: the file cannot be read ({_reason(path, error)}).")
+        return
+    except UnicodeDecodeError:
+        found.faults.append(f"{path}: the file is not UTF-8 text.")
+        return
+    for binding in bindings:
+        if binding.error:
+            found.faults.append(f"{path}:{binding.original.line}: this is not a line such as NAME=value.")
+        elif binding.key is not None:
+            text = binding.original.string
+            variables[binding.key] = binding.value or ""
+            lines[binding.key] = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+    read_variables(found, variables, lambda variable: _line_of(path, lines.get(variable), variable))
+
+
+def read_config(found: Found) -> Path | None:
+    """The settings file; absent is fine unless somebody named it."""
+    named = found.values.pop(CONFIG, None)
+    path = found.directory / (named or DEFAULT_FILE)
+    if CONFIG in found.broken or (named is None and not path.is_file()):
+        return None
+    try:
+        text = path.read_text("utf-8")
+        content = tomllib.loads(text)
     except OSError as error:
         found.faults.append(
-            f"{origin}: the file {path} cannot be read ({error.strerror}). Check that it exists and that "
-            f"user {os.getuid()} may read it (mode 0444 for a Docker secret)."
+            f"{found.origins.get(CONFIG, path)}: the file {path} cannot be read ({_reason(path, error)})."
         )
+        return None
     except UnicodeDecodeError:
-        found.faults.append(f"{origin}: the file {path} is not text.")
-
-
-def _dotenv(path: Path) -> dict[str, str]:
-    """The variables of a `.env` file in upper case; none if there is no such file."""
-    if not path.is_file():
-        return {}
-    source = DotEnvSettingsSource(Settings, env_file=path, env_file_encoding="utf-8", case_sensitive=True)
-    return {name: value for name, value in source.env_vars.items() if value is not None}
-
-
-def _named_config(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Path | None:
-    named = environ.get("IRG_CONFIG") or dotenv.get("IRG_CONFIG")
-    return Path(named) if named else None
-
-
-def _read_file(found: _Collected, named: Path | None, directory: Path) -> None:
-    path = directory / (named or DEFAULT_FILE)
-    if named is None and not path.is_file():
-        return
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        found.faults.append(f"{path}: the settings file cannot be read ({error.strerror}).")
-        return
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found.faults.append(f"{path}: the settings file is not UTF-8 text.")
+        return None
+    except tomllib.TOMLDecodeError as error:
         found.faults.append(f"{path}: the settings file is not valid TOML: {error}.")
-        return
+        return None
     for name, value in content.items():
+        origin = _line_of(path, _line_in_toml(text, name), name)
         if name in Settings.model_fields:
-            found.put(name, value, f"{path}, {name}")
+            found.put(name, value, origin)
         else:
-            found.faults.append(f"{path}, {name}: there is no such setting.{_nearest(name, Settings.model_fields)}")
+            found.faults.append(unknown_fault(name, origin, Settings.model_fields))
+    return path
 
 
-def _validated(found: _Collected) -> Settings:
-    try:
-        settings = Settings(**found.values)
-    except ValidationError as error:
-        for fault in error.errors(include_url=False, include_input=False):
-            found.faults.append(_sentence(found, fault))
-    if found.faults:
-        raise SettingsError(found.faults)
-    return settings
+def _line_of(path: Path, line: int | None, name: str) -> str:
+    return f"{path}:{line}, {name}" if line is not None else f"{path}, {name}"
 
 
-def _sentence(found: _Collected, fault: Any) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ").rstrip(".")
-    if not fault["loc"]:
-        return f"{message}."
-    name = str(fault["loc"][0])
-    value = found.values.get(name)
-    shown = "" if name in _SECRETS or isinstance(value, SecretStr) else f" {value!r}"
-    told = message[0].lower() + message[1:]
-    return f"{found.origins.get(name, name)}:{shown} {told}.".replace(":  ", ": ")
+def _line_in_toml(text: str, name: str) -> int | None:
+    key = re.compile(rf"""\s*\[*\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
+    return next((number for number, line in enumerate(text.splitlines(), 1) if key.match(line)), None)
 
 
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else " irg config show lists all there are."
-
-
-def _warnings(settings: Settings) -> tuple[str, ...]:
-    warnings = []
-    key = settings.imagerouter_api_key
-    if key is not None and len(key.get_secret_value()) < SHORT_KEY_CHARACTERS:
-        warnings.append(
-            "IMAGEROUTER_API_KEY is shorter than 20 characters: answers are not searched for a reflection of it."
-        )
-    if settings.public_url is not None and settings.public_url.startswith("http://"):
-        warnings.append("IRG_PUBLIC_URL is http://: team keys cross the network unencrypted. Put TLS in front.")
-    return tuple(warnings)
+def _absolute(name: str, value: Any, directory: Path) -> Any:
+    """Relative paths are relative to the working directory, whatever it is later."""
+    if name in _PATHS and isinstance(value, (str, Path)):
+        return directory / value
+    scheme = "sqlite:///"
+    if name == "database_url" and isinstance(value, str) and len(value) > len(scheme) and value.startswith(scheme):
+        return f"{scheme}{directory / value.removeprefix(scheme)}"
+    return value

@@ -1,188 +1,156 @@
 """Every setting: its type, bounds, default and description. No reading of files or environment here.
 
-A field is named as its variable without `IRG_`, in lower case; units are in the names.
+A field is named as its variable without `IRG_`, in lower case; units are in the names. What a
+value must be is in `checks`; who reads values is `doors`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.core.headers import may_be_forwarded
+from app.settings import checks
 
-# Tokens that stand in examples everywhere; whoever scans for gateways tries them first.
-WELL_KNOWN_TOKENS = frozenset({"changeme", "change-me", "secret", "password", "admin", "token", "default", "test"})
-
-_PORT_OF_A_SERVICE = re.compile(r"tcp://")
-
-
-def _upstream_key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be printable ASCII without spaces or line breaks")
-    return value
+Seconds = Annotated[float, BeforeValidator(checks.number), Field(gt=0, le=86_400)]
+SecondsOrNone = Annotated[float, BeforeValidator(checks.number), Field(ge=0, le=86_400)]
+Whole = Annotated[int, BeforeValidator(checks.number)]
+PemFile = Annotated[Path, AfterValidator(checks.pem_file)]
+OriginUrl = Annotated[str, AfterValidator(checks.origin_url)]
 
 
-def _port(value: object) -> object:
-    if isinstance(value, str) and _PORT_OF_A_SERVICE.match(value):
-        raise ValueError(
-            "is an address, not a port: Kubernetes sets it for a Service named irg. Write `enableServiceLinks: false` "
-            "into the pod's specification"
-        )
-    return value
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two settings that are fine alone and not together. `fields[0]` is the one to name first."""
+
+    fields: tuple[str, ...]
+    sentence: str
 
 
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be a URL such as https://api.imagerouter.io")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a query or a fragment")
-    return value.rstrip("/")
+class ConflictsError(ValueError):
+    """Every conflict of one set of values."""
 
-
-def _url_without_credentials(value: str) -> str:
-    if "@" in urlsplit(value).netloc:
-        raise ValueError("must not hold credentials: they have settings of their own")
-    return _http_url(value)
-
-
-def _database_url(value: str) -> str:
-    if value.startswith(("postgresql:", "postgres:")):
-        raise ValueError("names PostgreSQL, but this version keeps its ledger in SQLite: write sqlite:///data/gateway.db")
-    if not value.startswith("sqlite:///") or len(value) <= len("sqlite:///") or "?" in value:
-        raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
-    return value
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("is not a time zone: write an IANA name such as UTC or Europe/Berlin") from None
-    return value
-
-
-def _names(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(name.strip() for name in value.split(",") if name.strip())
-    return value
-
-
-def _forwardable(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if not may_be_forwarded(name.lower().encode("utf-8")):
-            raise ValueError(f"names {name!r}, which never goes to the upstream: take it off the list")
-    return tuple(name.lower() for name in names)
-
-
-def _admin_token(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if len(text) < 32 or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("must be at least 32 printable ASCII characters without spaces: irg admin-token makes one")
-    if len(set(text)) < 8 or any(text.lower().replace(word, "") == "" for word in WELL_KNOWN_TOKENS):
-        raise ValueError("is easily guessed: leave it out, and one is made")
-    return value
-
-
-def _readable_file(value: Path) -> Path:
-    try:
-        value.open("rb").close()
-    except OSError as error:
-        raise ValueError(f"{value} cannot be read ({error.strerror})") from None
-    return value
-
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-ReadableFile = Annotated[Path, AfterValidator(_readable_file)]
+    def __init__(self, found: list[Conflict]) -> None:
+        super().__init__("; ".join(conflict.sentence for conflict in found))
+        self.found = found
 
 
 class Settings(BaseSettings):
     """All settings, checked. Made by `load_settings`; tests may make one of plain values."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    imagerouter_api_key: Annotated[SecretStr, AfterValidator(_upstream_key)] | None = Field(
-        None, description="The shared upstream key. Never shown again anywhere."
+    imagerouter_api_key: Annotated[SecretStr, AfterValidator(checks.upstream_key)] | None = Field(
+        None, description="The shared upstream key. Never shown again anywhere.", examples=["..."]
     )
-    upstream_url: Annotated[str, AfterValidator(_url_without_credentials)] = Field(
+    upstream_url: Annotated[str, AfterValidator(checks.upstream_url)] = Field(
         "https://api.imagerouter.io",
-        description="The upstream. `http://` only to loopback, or with `IRG_ALLOW_PLAIN_UPSTREAM`.",
+        description="The upstream. `http://` only to loopback, or with `IRG_ALLOW_PLAIN_UPSTREAM=true`.",
     )
     upstream_transport: Literal["httpx"] = Field("httpx", description="Which HTTP client speaks to the upstream.")
-    upstream_proxy: Annotated[str, AfterValidator(_http_url)] | None = Field(
-        None, description="An HTTP proxy on the way to the upstream. Proxies of the environment are not used."
+    upstream_proxy: Annotated[str, AfterValidator(checks.proxy_url)] | None = Field(
+        None,
+        description="An HTTP proxy on the way to the upstream. Proxies of the environment are not used.",
+        examples=["http://proxy.example.com:3128"],
+        repr=False,  # it may hold a password
     )
-    upstream_ca_file: ReadableFile | None = Field(
-        None, description="Certificates to trust for the upstream (PEM), instead of the operating system's."
+    upstream_ca_file: PemFile | None = Field(
+        None,
+        description="Certificates to trust for the upstream (PEM), instead of the operating system's.",
+        examples=["/etc/ssl/private-ca.pem"],
     )
     allow_plain_upstream: bool = Field(False, description="Allow `http://` to an upstream that is not loopback.")
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
-        "sqlite:///data/gateway.db", description="Where the ledger lives: `sqlite:///relative` or `sqlite:////absolute`."
-    )
-    host: str = Field("127.0.0.1", description="The address to listen on. The image sets `0.0.0.0`.", min_length=1)
-    port: Annotated[int, BeforeValidator(_port)] = Field(
-        8000, ge=0, le=65_535, description="The port to listen on; 0 = any free one."
-    )
-    public_url: Annotated[str, AfterValidator(_url_without_credentials)] | None = Field(
-        None, description="How clients reach the gateway, for messages and snippets. Unset: from host and port."
-    )
-    tls_cert_file: ReadableFile | None = Field(None, description="Certificate (PEM) to serve HTTPS without a proxy.")
-    tls_key_file: ReadableFile | None = Field(None, description="The certificate's private key (PEM).")
-    admin_token: Annotated[SecretStr, AfterValidator(_admin_token)] | None = Field(
-        None, description="Opens the admin API. Unset: made at the first start, in `admin-token` beside the database."
-    )
     connect_timeout_seconds: Seconds = Field(10, description="How long connecting to the upstream may take.")
     upstream_timeout_seconds: Seconds = Field(900, description="How long the upstream may take to its first byte.")
     upstream_idle_seconds: Seconds = Field(600, description="How long an answer may be silent between two bytes.")
-    upstream_keepalive_seconds: float = Field(
-        4, ge=0, le=3600, description="How long an idle upstream connection is kept for reuse."
+    upstream_keepalive_seconds: SecondsOrNone = Field(
+        4, description="How long an idle upstream connection is kept for reuse."
     )
-    on_client_disconnect: Literal["drain", "cancel"] = Field(
-        "drain", description="A client left: read its answer to the end (its cost stays known), or cut the upstream."
+    forward_headers: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(checks.names), AfterValidator(checks.forwardable)
+    ] = Field(
+        (),
+        description="Further request headers to let through to the upstream; in a variable, separated by commas.",
+        examples=[["x-my-header"]],
+    )
+
+    host: Annotated[str, AfterValidator(checks.host)] = Field(
+        "127.0.0.1", description="The address to listen on. The image sets `0.0.0.0`."
+    )
+    port: Annotated[int, BeforeValidator(checks.port), Field(ge=0, le=65_535)] = Field(
+        8000, description="The port to listen on; 0 = any free one."
+    )
+    public_url: OriginUrl | None = Field(
+        None,
+        description="How clients reach the gateway, for messages and snippets. Unset: from host and port.",
+        examples=["https://gateway.example.com"],
+    )
+    tls_cert_file: PemFile | None = Field(
+        None, description="Certificate (PEM) to serve HTTPS without a proxy.", examples=["/etc/ssl/gateway.pem"]
+    )
+    tls_key_file: PemFile | None = Field(
+        None, description="The certificate's private key (PEM).", examples=["/etc/ssl/gateway.key"]
+    )
+    admin_token: Annotated[SecretStr, AfterValidator(checks.admin_token)] | None = Field(
+        None,
+        description="Opens the admin API. Unset: made at the first start, in `admin-token` beside the database.",
+        examples=["..."],
+    )
+
+    request_bytes_max: Whole = Field(67_108_864, ge=1024, le=2**31, description="The largest request body.")
+    bodies_bytes_max: Whole = Field(
+        536_870_912, ge=1024, le=2**40, description="All request bodies in memory together."
+    )
+    concurrency_max: Whole = Field(1000, ge=1, le=1_000_000, description="Requests in flight at once.")
+    on_client_disconnect: Annotated[Literal["drain", "cancel"], BeforeValidator(checks.lower)] = Field(
+        "drain",
+        description="A client left: `drain` reads its answer to the end, so that its cost is known; `cancel` cuts it.",
     )
     client_gone_seconds: Seconds = Field(900, description="How long an abandoned answer is read on.")
     client_stall_seconds: Seconds = Field(300, description="How long a client may stop reading before it is dropped.")
-    shutdown_delay_seconds: float = Field(
-        0, ge=0, le=3600, description="How long to go on listening after a signal, for load balancers to notice."
+    stream_error_event: bool = Field(
+        True, description="After an upstream break, end a stream with one `error` event before it is cut."
     )
-    shutdown_grace_seconds: float = Field(
-        60, ge=0, le=86_400, description="How long running answers may go on after that."
+    allow_conversations: bool = Field(
+        False, description="Let `conversation` through, although nobody can tell whose conversation it is."
+    )
+
+    shutdown_delay_seconds: SecondsOrNone = Field(
+        0, description="How long to go on listening after a signal, for load balancers to notice."
+    )
+    shutdown_grace_seconds: SecondsOrNone = Field(60, description="How long running answers may go on after that.")
+
+    database_url: Annotated[str, AfterValidator(checks.database_url)] = Field(
+        "sqlite:///data/gateway.db",
+        description="Where the ledger lives: `sqlite:///relative` or `sqlite:////absolute`.",
+    )
+    durability: Annotated[Literal["process", "power"], BeforeValidator(checks.lower)] = Field(
+        "process", description="`process`: a killed process loses nothing. `power`: nor does a power cut."
     )
     settle_wait_seconds: Seconds = Field(
         2, description="How long the end of an answer waits for its cost's commit before the spool takes it."
     )
-    request_bytes_max: int = Field(67_108_864, ge=1024, le=2**31, description="The largest request body.")
-    bodies_bytes_max: int = Field(536_870_912, ge=1024, le=2**40, description="All request bodies in memory together.")
-    concurrency_max: int = Field(1000, ge=1, le=1_000_000, description="Requests in flight at once, in this process.")
-    forward_headers: Annotated[
-        tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_forwardable)
-    ] = Field((), description="Further request headers to let through to the upstream, separated by commas.")
-    allow_conversations: bool = Field(
-        False, description="Let `conversation` through although nobody can tell whose conversation it is."
+    timezone: Annotated[str, AfterValidator(checks.zone)] = Field("UTC", description="The calendar of reports (IANA).")
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(checks.lower)] = Field(
+        "info", description="How much is logged; a closed request is a line at `info`."
     )
-    stream_error_event: bool = Field(
-        True, description="After an upstream break, end a stream with one `error` event before it is cut."
-    )
-    timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="The calendar of reports.")
-    durability: Literal["process", "power"] = Field(
-        "process", description="`process`: a killed process loses nothing. `power`: nor does a power cut."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
-    front: Literal["on", "off"] = Field(
+    front: Annotated[Literal["on", "off"], BeforeValidator(checks.lower)] = Field(
         "on", description="`off` sends every request through FastAPI's router (for tests)."
     )
-    url: Annotated[str, AfterValidator(_url_without_credentials)] | None = Field(
-        None, description="For commands: the gateway to talk to, with `IRG_ADMIN_TOKEN`. Unset: the one on this machine."
+
+    url: OriginUrl | None = Field(
+        None,
+        description="For commands: the gateway to talk to, with `IRG_ADMIN_TOKEN`. Unset: the one on this machine.",
+        examples=["https://gateway.example.com"],
     )
-    key: SecretStr | None = Field(None, description="For commands: a team key.")
+    key: Annotated[SecretStr, AfterValidator(checks.team_key)] | None = Field(
+        None, description="For commands: a team key.", examples=["irg_..."]
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -193,19 +161,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values come from `load_settings` alone, which knows where each was set."""
+        """Values come from `load_settings` alone: pydantic's own sources tell no origin and ignore misspelt names."""
         return (init_settings,)
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("IRG_TLS_CERT_FILE and IRG_TLS_KEY_FILE go together: set both or none")
-        parts = urlsplit(self.upstream_url)
-        if parts.scheme == "http" and not self.allow_plain_upstream and not _is_loopback(parts.hostname or ""):
-            raise ValueError(
-                "IRG_UPSTREAM_URL would send the upstream key unencrypted: write https://, or set "
-                "IRG_ALLOW_PLAIN_UPSTREAM=true if the network is yours"
-            )
+        if found := conflicts(self):
+            raise ConflictsError(found)
         return self
 
     @property
@@ -228,15 +190,40 @@ class Settings(BaseSettings):
         return f"{'https' if self.tls_cert_file else 'http'}://{host}:{self.port}"
 
 
+def conflicts(settings: Settings) -> list[Conflict]:
+    """What only the values together show."""
+    found = []
+    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+        lone, missing = ("cert", "key") if settings.tls_cert_file is not None else ("key", "cert")
+        found.append(
+            Conflict(
+                (f"tls_{lone}_file", f"tls_{missing}_file"),
+                f"does not work alone: set IRG_TLS_{missing.upper()}_FILE as well",
+            )
+        )
+    upstream = urlsplit(settings.upstream_url)
+    if (
+        upstream.scheme == "http"
+        and not settings.allow_plain_upstream
+        and not checks.is_loopback(upstream.hostname or "")
+    ):
+        found.append(
+            Conflict(
+                ("upstream_url", "allow_plain_upstream"),
+                "would send the upstream key unencrypted: write https://, or set IRG_ALLOW_PLAIN_UPSTREAM=true "
+                "if the network is yours",
+            )
+        )
+    if settings.bodies_bytes_max < settings.request_bytes_max:
+        found.append(
+            Conflict(
+                ("bodies_bytes_max", "request_bytes_max"),
+                "is less than IRG_REQUEST_BYTES_MAX: the largest request could never be read. Raise it, or lower that",
+            )
+        )
+    return found
+
+
 def variable_of(field: str) -> str:
     """The environment variable of a setting."""
     return "IMAGEROUTER_API_KEY" if field == "imagerouter_api_key" else f"IRG_{field.upper()}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
