@@ -27,7 +27,7 @@ def simulate(
     if list_models:
         _list(json=json)
         return
-    from app.simulator.serve import serve
+    from app.simulator.serve import sentence, serve
 
     with contextlib.ExitStack() as stack:
         directory = None if bill else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irg-simulate-")))
@@ -37,8 +37,8 @@ def simulate(
                 bill=bill or (directory or Path()) / "bill.jsonl",
                 on_ready=lambda running: _tell(running, json=json),
             )
-        except OSError as error:
-            raise Failure(f"The simulator cannot start: {error.strerror or error}.") from None
+        except (OSError, ValueError) as error:
+            raise Failure(f"The simulator cannot start: {sentence(error)}.") from None
 
 
 def _tell(running: Running, *, json: bool) -> None:

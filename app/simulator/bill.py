@@ -48,11 +48,14 @@ class BillLine:
 
 
 class BillFile:
-    """The writing side; one per simulator."""
+    """The writing side; one per simulator. Raises: `OSError` with a sentence when the file cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write the bill {path} ({error.strerror})") from None
 
     def append(self, line: BillLine) -> None:
         """Raises: `OSError` when the disk refuses; then the answer's end must not leave."""
@@ -73,9 +76,15 @@ class Bill:
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
-        """The bill as it stands; a last line that is still being written is not in it."""
+        """The bill as it stands; a last line that is still being written is not in it.
+
+        Raises: `ValueError` when the file is something else.
+        """
         whole, _, _ = Path(path).read_bytes().rpartition(b"\n")
-        return cls(tuple(_line(json.loads(line)) for line in whole.splitlines()))
+        try:
+            return cls(tuple(_line(json.loads(line)) for line in whole.splitlines()))
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            raise ValueError(f"{path} is not a bill") from None
 
     def where(self, wanted: Callable[[BillLine], bool]) -> Bill:
         return Bill(tuple(line for line in self.lines if wanted(line)))

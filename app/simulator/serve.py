@@ -44,28 +44,29 @@ def serve(
     on_ready: Callable[[Running], None],
     host: str = "127.0.0.1",
 ) -> None:
-    """Serves until SIGINT or SIGTERM. Raises: `OSError` for a taken port or a bill that cannot be written."""
-    listener = _listen(host, port)
-    bill_file = BillFile(bill)
-    shown_host = f"[{host}]" if ":" in host else host
-    url = f"http://{shown_host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        Simulator(bill_file, expected_key=expected_key),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
-    )
-    # uvicorn raises a signal again when it has ended by it: an orderly exit, not a death by signal.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
-    # The socket listens already: whoever is told "ready" now is answered as soon as the loop runs.
-    on_ready(Running(url, str(bill.resolve()), os.getpid()))
-    with contextlib.closing(bill_file), contextlib.closing(listener):
+    """Serves until SIGINT or SIGTERM.
+
+    Raises: `OSError` for a taken port or a bill that cannot be written, `ValueError` for a file that is no bill.
+    """
+    with contextlib.closing(BillFile(bill)) as bill_file, contextlib.closing(_listen(host, port)) as listener:
+        config = uvicorn.Config(
+            Simulator(bill_file, expected_key=expected_key),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=1,
+        )
+        # uvicorn raises a signal again when it has ended by it: an orderly exit, not a death by signal.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(0))
+        shown_host = f"[{host}]" if ":" in host else host
+        url = f"http://{shown_host}:{listener.getsockname()[1]}"
+        # The socket listens already: whoever is told "ready" now is answered as soon as the loop runs.
+        on_ready(Running(url, str(bill.resolve()), os.getpid()))
         uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -102,7 +103,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 expected_key=options.expected_key,
                 on_ready=lambda running: print(running.line(), flush=True),
             )
-    except OSError as error:
-        print(error.strerror or error, file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(sentence(error), file=sys.stderr)
         return 1
     return 0
+
+
+def sentence(error: OSError | ValueError) -> str:
+    """What went wrong at the start, without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

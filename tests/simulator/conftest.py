@@ -50,22 +50,23 @@ class SimulatorUnderTest:
     def bill(self) -> Bill:
         return self.child.bill()
 
-    async def post(
-        self, model: str, text: Any = "Say hello", headers: dict[str, str] | None = None, **fields: Any
-    ) -> httpx.Response:
-        return await self.client.post(RESPONSES, json={"model": model, "input": text, **fields}, headers=headers)
+    async def post(self, model: str, *, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+        return await self.client.post(RESPONSES, json=body_for(model, fields), headers=headers)
 
-    async def stream(self, model: str, text: Any = "Say hello", **fields: Any) -> Streamed:
-        body = {"model": model, "input": text, "stream": True, **fields}
+    async def stream(self, model: str, **fields: Any) -> Streamed:
         received, cut, status = b"", False, 0
         try:
-            async with self.client.stream("POST", RESPONSES, json=body) as answer:
+            async with self.client.stream("POST", RESPONSES, json=body_for(model, fields) | {"stream": True}) as answer:
                 status = answer.status_code
                 async for chunk in answer.aiter_raw():
                     received += chunk
         except httpx.RemoteProtocolError:
             cut = True
         return Streamed(status, received, cut)
+
+
+def body_for(model: str, fields: dict[str, Any]) -> dict[str, Any]:
+    return {"model": model, "input": "Say hello", **fields}
 
 
 @pytest.fixture(scope="session")
