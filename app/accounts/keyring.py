@@ -215,13 +215,17 @@ def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
         raise BadValue(f"A key has at most {PATTERNS_MAX} model patterns.", param="models")
     for pattern in models:
         if not 1 <= len(pattern) <= PATTERN_CHARACTERS_MAX or not pattern.isprintable() or " " in pattern:
-            raise BadValue("A model pattern is a name or a glob, such as openai/* or openai/gpt-4o-mini.", param="models")
+            raise BadValue(
+                "A model pattern is a name or a glob, such as openai/* or openai/gpt-4o-mini.", param="models"
+            )
     return models
 
 
 def _check_expiry(expires_at: datetime | None) -> None:
     if expires_at is not None and expires_at <= now():
-        raise BadValue("The expiry lies in the past: give a future day or time, such as 2027-01-01.", param="expires_at")
+        raise BadValue(
+            "The expiry lies in the past: give a future day or time, such as 2027-01-01.", param="expires_at"
+        )
 
 
 def _checked_change(change: KeyChange) -> KeyChange:

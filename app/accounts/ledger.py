@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-from app.core.records import Admitted, Intent, Refused, Settlement
+from dataclasses import replace
+
+from app.core.records import Admitted, Intent, Refused, Settlement, State
 from app.store.port import LedgerLost, LedgerUnavailable, Store
 
 
 class Ledger:
+    """`settle_wait_seconds`: how long a settlement waits for the database before the spool takes it."""
+
     def __init__(self, store: Store, *, settle_wait_seconds: float) -> None:
         self._store = store
         self._settle_wait_seconds = settle_wait_seconds
 
     async def admit(self, intent: Intent) -> Admitted | Refused:
-        """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none."""
+        """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none.
+
+        Cancelled, it leaves no open row either: one that was written meanwhile is closed as free.
+        """
         return await self._store.admit(intent)
 
     async def settle(self, settlement: Settlement) -> None:
-        """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`."""
-        await self._store.settle(settlement, self._settle_wait_seconds)
+        """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`.
+
+        It is queued at once: cancelling this call does not take it back. A closed row stays as it is.
+        """
+        await self._store.settle(_sound(settlement), self._settle_wait_seconds)
 
     @property
     def healthy(self) -> bool:
         """The ledger takes requests, and nothing waits in the spool."""
         return self._store.healthy
+
+
+def _sound(settlement: Settlement) -> Settlement:
+    """The state that the costs tell: a known cost is settled, none is never booked as settled, unknown has a reason."""
+    state, reason = settlement.state, settlement.unknown_reason
+    if settlement.reading.cost_known:
+        state = State.SETTLED
+    elif state not in (State.FREE, State.UNKNOWN):
+        state = State.UNKNOWN
+    reason = (reason or settlement.reading.unknown_reason or "no_cost") if state is State.UNKNOWN else None
+    if (state, reason) == (settlement.state, settlement.unknown_reason):
+        return settlement
+    return replace(settlement, state=state, unknown_reason=reason)
 
 
 __all__ = ["Ledger", "LedgerLost", "LedgerUnavailable"]

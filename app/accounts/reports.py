@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
 from app.core.clock import now
-from app.core.views import GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
+from app.core.views import Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
-from app.store import queries, totals
+from app.store import queries, totals, verify
 from app.store.port import RowMissing, Store
 
 PAGE_MAX = 1000
@@ -74,7 +74,13 @@ class Reports:
 
     async def verify(self) -> Verification:
         """Recomputes every total from the rows and compares."""
-        return await self._store.read(totals.verify)
+        rows, differences = 0, list[Difference]()
+        next_ms: int | None = 0
+        while next_ms is not None:
+            step = await self._store.read(verify.verify_step, next_ms)
+            rows, next_ms = rows + step.rows, step.next_ms
+            differences += step.differences
+        return Verification(not differences, rows, tuple(differences[: verify.DIFFERENCES_MAX]))
 
     async def closed_since(self, seq: int, limit: int = 500) -> list[RequestRecord]:
         """Closed requests in the order of closing (`closed_seq`), behind a sequence number."""
@@ -84,9 +90,7 @@ class Reports:
         return await self._store.read(queries.last_closed_seq)
 
 
-def _oldest_first(
-    connection: object, wanted: RequestFilter, after: str | None, limit: int
-) -> Page[RequestRecord]:
+def _oldest_first(connection: object, wanted: RequestFilter, after: str | None, limit: int) -> Page[RequestRecord]:
     return queries.list_requests(connection, wanted, after, limit, oldest_first=True)  # type: ignore[arg-type]
 
 

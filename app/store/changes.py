@@ -17,9 +17,9 @@ from app.core.ids import new_id
 from app.core.keys import TeamSecret
 from app.core.records import KeyState
 from app.core.views import UNSET, KeyChange, KeyRecord, NewKey, TeamRecord
-from app.store.batch import json_list
-from app.store.port import KeyIsRevoked, NameExists, RowMissing
+from app.store.port import KeyIsRevoked, NameExists
 from app.store.queries import find_key, find_team
+from app.store.rows import list_text
 from app.store.schema import key_secrets, keys, teams
 
 
@@ -32,8 +32,8 @@ def create_key(connection: Connection, spec: NewKey, secret: TeamSecret, now: da
             id=key_id,
             name=spec.name,
             team_id=_team_id(connection, spec.team),
-            tags=json_list(spec.tags),
-            models=json_list(spec.models),
+            tags=list_text(spec.tags),
+            models=list_text(spec.models),
             state=KeyState.ACTIVE,
             expires_at=to_ms(spec.expires_at) if spec.expires_at else None,
             created_at=to_ms(now),
@@ -53,9 +53,9 @@ def change_key(connection: Connection, ref: str, change: KeyChange, now: datetim
     if change.team is not UNSET:
         values["team_id"] = _team_id(connection, change.team)
     if change.models is not UNSET:
-        values["models"] = json_list(change.models)
+        values["models"] = list_text(change.models)
     if change.tags is not UNSET:
-        values["tags"] = json_list(change.tags)
+        values["tags"] = list_text(change.tags)
     if change.expires_at is not UNSET:
         values["expires_at"] = to_ms(change.expires_at) if change.expires_at else None
     return _update_key(connection, key.id, values, now)
@@ -70,7 +70,7 @@ def set_key_state(connection: Connection, ref: str, state: KeyState, now: dateti
 
 
 def rotate_key(connection: Connection, ref: str, secret: TeamSecret, old_until: datetime, now: datetime) -> KeyRecord:
-    """Gives a key a new secret; the old ones end at `old_until`, if not before. Raises: `RowMissing`, `KeyIsRevoked`."""
+    """A new secret; the old ones end at `old_until`, if not before. Raises: `RowMissing`, `KeyIsRevoked`."""
     key = find_key(connection, ref, now)
     if key.state is KeyState.REVOKED:
         raise KeyIsRevoked(key.name)
@@ -119,14 +119,3 @@ def _refuse_taken(connection: Connection, kind: str, name: str) -> None:
     taken: Row[Any] | None = connection.execute(select(table.c.id).where(table.c.name == name)).first()
     if taken is not None:
         raise NameExists(kind, name)
-
-
-__all__ = [
-    "RowMissing",
-    "change_key",
-    "create_key",
-    "create_team",
-    "rename_team",
-    "rotate_key",
-    "set_key_state",
-]

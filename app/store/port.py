@@ -65,7 +65,7 @@ class KeyIsRevoked(StoreError):
 
 
 class Store(Protocol):
-    """Where the ledger lives. Every method may raise `LedgerUnavailable`; what it needs is committed when it returns."""
+    """Where the ledger lives. Every method may raise `LedgerUnavailable`; once it returns, all is committed."""
 
     @property
     def healthy(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, or_, select
 
 from app.core.clock import from_ms, to_ms
 from app.core.ids import id_floor
@@ -153,7 +153,7 @@ def closed_since(connection: Connection, seq: int, limit: int) -> list[RequestRe
 
 
 def last_closed_seq(connection: Connection) -> int:
-    return connection.scalar(select(func.max(requests.c.closed_seq))) or 0
+    return connection.scalar(select(func.max(requests.c.closed_seq)).where(requests.c.closed_seq > 0)) or 0
 
 
 def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[ColumnElement[bool]]:
@@ -168,7 +168,7 @@ def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[Colum
     if wanted.model is not None:
         conditions.append(requests.c.model == wanted.model)
     if wanted.state is not None:
-        conditions.append(requests.c.state == wanted.state)
+        conditions.append(requests.c.state == literal_column(f"'{State(wanted.state).value}'"))  # for the partial index
     if wanted.from_at is not None:
         conditions.append(requests.c.id >= id_floor("req", wanted.from_at))
     if wanted.to_at is not None:

@@ -2,104 +2,125 @@
 
 Times are integers: milliseconds since 1970, UTC (`…_at`). Money is an integer of 10⁻¹² USD
 beside the token as received. Lists (tags, model patterns) are sorted JSON arrays as text.
+Every table is STRICT: SQLite would otherwise turn an integer that is too large into a float.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, MetaData, Table, Text, text
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 
 metadata = MetaData()
 
-teams = Table(
+# 64 bits everywhere; SQLite calls that INTEGER.
+Whole = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _table(name: str, *parts: Any, **options: Any) -> Table:
+    return Table(name, metadata, *parts, sqlite_strict=True, **options)
+
+
+teams = _table(
     "teams",
-    metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    Column("created_at", BigInteger, nullable=False),
+    Column("created_at", Whole, nullable=False),
 )
 
-keys = Table(
+keys = _table(
     "keys",
-    metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("team_id", Text, ForeignKey("teams.id"), index=True),
     Column("tags", Text, nullable=False),
     Column("models", Text, nullable=False),
     Column("state", Text, nullable=False),  # active, disabled or revoked; expired is told by expires_at
-    Column("expires_at", BigInteger),
-    Column("created_at", BigInteger, nullable=False),
-    Column("last_used_at", BigInteger),
+    Column("expires_at", Whole),
+    Column("created_at", Whole, nullable=False),
+    Column("last_used_at", Whole),
     CheckConstraint("state IN ('active', 'disabled', 'revoked')", name="keys_state"),
 )
 
 # One key may answer to two secrets for a while: the new one, and the old one within its grace.
-key_secrets = Table(
+key_secrets = _table(
     "key_secrets",
-    metadata,
     Column("hash", Text, primary_key=True),  # SHA-256 of the secret; the secret itself is nowhere
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False, index=True),
     Column("prefix", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger),
+    Column("created_at", Whole, nullable=False),
+    Column("expires_at", Whole),
 )
 
 # The ledger. A row is written open, before anything is forwarded, and closed once.
-requests = Table(
+requests = _table(
     "requests",
-    metadata,
     Column("id", Text, primary_key=True),  # req_<ulid>: sorts by created_at
-    Column("created_at", BigInteger, nullable=False),
+    Column("created_at", Whole, nullable=False),
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False),
     Column("team_id", Text),  # the key's team at admission
     Column("tags", Text, nullable=False),  # the key's tags at admission
     Column("model", Text, nullable=False),
-    Column("stream", BigInteger, nullable=False),
-    Column("sdk_retry", BigInteger, nullable=False),
-    Column("hold", BigInteger, nullable=False),
+    Column("stream", Whole, nullable=False),
+    Column("sdk_retry", Whole, nullable=False),
+    Column("hold", Whole, nullable=False),
     Column("instance_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("outcome", Text),
-    Column("status", BigInteger),
-    Column("true_cost", BigInteger),
+    Column("status", Whole),
+    Column("true_cost", Whole),
     Column("true_cost_raw", Text),
-    Column("charged", BigInteger),
+    Column("charged", Whole),
     Column("charged_raw", Text),
-    Column("charged_derived", BigInteger, nullable=False, server_default=text("0")),
-    Column("charge_mismatch", BigInteger, nullable=False, server_default=text("0")),
+    Column("charged_derived", Whole, nullable=False, server_default=text("0")),
+    Column("charge_mismatch", Whole, nullable=False, server_default=text("0")),
     Column("unknown_reason", Text),
-    Column("input_tokens", BigInteger),
-    Column("cached_tokens", BigInteger),
-    Column("output_tokens", BigInteger),
-    Column("reasoning_tokens", BigInteger),
-    Column("total_tokens", BigInteger),
+    Column("input_tokens", Whole),
+    Column("cached_tokens", Whole),
+    Column("output_tokens", Whole),
+    Column("reasoning_tokens", Whole),
+    Column("total_tokens", Whole),
     Column("model_answered", Text),
     Column("response_id", Text),
     Column("upstream_request_id", Text),
-    Column("ttfb_ms", BigInteger),
-    Column("duration_ms", BigInteger),
-    Column("closed_at", BigInteger),
-    Column("closed_seq", BigInteger),
+    Column("ttfb_ms", Whole),
+    Column("duration_ms", Whole),
+    Column("closed_at", Whole),
+    Column("closed_seq", Whole),
     CheckConstraint("state IN ('open', 'settled', 'free', 'unknown')", name="requests_state"),
     CheckConstraint("(state = 'open') = (closed_seq IS NULL)", name="requests_closed"),
     CheckConstraint(
         "state <> 'settled' OR true_cost IS NOT NULL OR charged IS NOT NULL", name="requests_settled_has_cost"
     ),
     CheckConstraint("(state = 'unknown') = (unknown_reason IS NOT NULL)", name="requests_unknown_has_reason"),
+    sqlite_with_rowid=False,
 )
 Index("requests_key", requests.c.key_id, requests.c.id)
-Index("requests_team", requests.c.team_id, requests.c.id)
+Index("requests_team", requests.c.team_id, requests.c.id, sqlite_where=requests.c.team_id.is_not(None))
 Index("requests_model", requests.c.model, requests.c.id)
-Index("requests_closed_seq", requests.c.closed_seq, unique=True)
-Index("requests_open", requests.c.id, sqlite_where=requests.c.state == "open")
-Index("requests_unknown", requests.c.id, sqlite_where=requests.c.state == "unknown")
+Index("requests_closed_seq", requests.c.closed_seq, unique=True, sqlite_where=requests.c.closed_seq.is_not(None))
+# The rare states have indices of their own; a query must name the state as a literal to use them.
+RARE_STATES = ("open", "free", "unknown")
+for _state in RARE_STATES:
+    Index(f"requests_{_state}", requests.c.id, sqlite_where=requests.c.state == literal_column(f"'{_state}'"))
 Index("requests_response", requests.c.response_id, sqlite_where=requests.c.response_id.is_not(None))
 Index("requests_upstream", requests.c.upstream_request_id, sqlite_where=requests.c.upstream_request_id.is_not(None))
 
 # Whose response it is: what a later request may refer to.
-responses = Table(
+responses = _table(
     "responses",
-    metadata,
     Column("response_id", Text, primary_key=True),
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False),
     sqlite_with_rowid=False,
@@ -120,27 +141,24 @@ USAGE_SUMS = (
 )
 
 # Roll-ups of closed requests in buckets of 15 minutes, by the time they were created.
-usage = Table(
+usage = _table(
     "usage",
-    metadata,
-    Column("bucket_at", BigInteger, primary_key=True),
+    Column("bucket_at", Whole, primary_key=True),
     Column("key_id", Text, primary_key=True),
     Column("team_id", Text, primary_key=True),  # "" = no team
     Column("tags", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("state", Text, primary_key=True),
-    *(Column(name, BigInteger, nullable=False) for name in USAGE_SUMS),
-    # Beyond 2⁶³ SQLite would go on in floating point without a word.
-    CheckConstraint("typeof(true_cost) = 'integer' AND typeof(charged) = 'integer'", name="usage_integers"),
+    *(Column(name, Whole, nullable=False) for name in USAGE_SUMS),
     sqlite_with_rowid=False,
 )
 
 # Processes that wrote the ledger: what an ended one left open was lost with it.
-instances = Table(
+instances = _table(
     "instances",
-    metadata,
     Column("id", Text, primary_key=True),
-    Column("pid", BigInteger, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
+    Column("pid", Whole, nullable=False),
+    Column("started_at", Whole, nullable=False),
+    Column("heartbeat_at", Whole, nullable=False),
+    Column("ended_at", Whole),
 )

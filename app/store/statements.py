@@ -1,7 +1,7 @@
 """The hot statements: compiled once from SQLAlchemy Core, run on the driver's cursor, one for a whole batch.
 
-Each takes one parameter `rows`: a JSON array of arrays. So a batch costs a few statements,
-however many requests it holds, and the interpreter is let go once per statement.
+Each takes one positional parameter: a JSON array (of arrays). So a batch costs a few statements,
+however many requests it holds, and the interpreter lock is let go once per statement.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _field(index: int) -> ColumnElement[object]:
 
 
 def _compiled(statement: ClauseElement) -> str:
-    dialect = sqlite.dialect(paramstyle="named")
-    compiled = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": False})
-    if set(compiled.params) != {"rows"}:
-        raise AssertionError(f"a hot statement takes `rows` alone, not {sorted(compiled.params)}")
+    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    parameters = getattr(compiled, "positiontup", None)
+    if parameters != ["rows"]:
+        raise TypeError(f"a hot statement takes `rows` alone and once, not {parameters}")
     return str(compiled)
 
 
@@ -101,8 +101,12 @@ ADD_OWNERS = _compiled(
 )
 
 _wanted = select(_rows.c.value)
+
+# By the hash of the secret that was shown: a key may answer to two for a while.
 KEY_FACTS = _compiled(
     select(
+        key_secrets.c.hash,
+        key_secrets.c.expires_at,
         keys.c.id,
         keys.c.name,
         keys.c.team_id,
@@ -111,12 +115,13 @@ KEY_FACTS = _compiled(
         keys.c.models,
         keys.c.state,
         keys.c.expires_at,
+        keys.c.last_used_at,
     )
-    .select_from(keys.outerjoin(teams, teams.c.id == keys.c.team_id))
-    .where(keys.c.id.in_(_wanted))
-)
-SECRET_FACTS = _compiled(
-    select(key_secrets.c.hash, key_secrets.c.key_id, key_secrets.c.expires_at).where(key_secrets.c.hash.in_(_wanted))
+    .select_from(
+        key_secrets.join(keys, keys.c.id == key_secrets.c.key_id).outerjoin(teams, teams.c.id == keys.c.team_id)
+    )
+    .where(key_secrets.c.hash.in_(_wanted))
 )
 OWNERS = _compiled(select(responses.c.response_id, responses.c.key_id).where(responses.c.response_id.in_(_wanted)))
+EXISTING = _compiled(select(requests.c.id).where(requests.c.id.in_(_wanted)))
 TOUCH_KEYS = _compiled(update(keys).values(last_used_at=_field(1)).where(keys.c.id == _field(0)))

@@ -1,82 +1,80 @@
-"""Usage from the roll-ups, and the proof that the roll-ups are the sums of their rows."""
+"""Usage from the roll-ups. Sums are exact whatever their size: SQLite adds whole dollars and rests apart."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, select
 
-from app.core.clock import format_time, from_ms, to_ms
+from app.core.clock import from_ms, to_ms
 from app.core.ids import id_floor
-from app.core.views import Difference, GroupBy, UsageGroup, UsageReport, UsageTotals, Verification
+from app.core.money import PICODOLLARS_PER_USD
+from app.core.records import State
+from app.core.views import GroupBy, UsageGroup, UsageReport, UsageTotals
 from app.core.windows import BUCKET_SECONDS, Period, day_of
-from app.store.schema import USAGE_KEY, USAGE_SUMS, keys, requests, teams, usage
+from app.store.rows import text_list
+from app.store.schema import USAGE_SUMS, keys, requests, teams, usage
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
-# A difference list is for a person; beyond this the count says enough.
-DIFFERENCES_MAX = 100
+_MONEY = {"true_cost": "true_cost_picodollars", "charged": "charged_picodollars"}
 
-_SUM_FIELDS = {"true_cost": "true_cost_picodollars", "charged": "charged_picodollars"}
+# What a roll-up, and an open request, is grouped by.
+_CLOSED: Mapping[GroupBy, ColumnElement[Any]] = {
+    GroupBy.KEY: usage.c.key_id,
+    GroupBy.TEAM: usage.c.team_id,
+    GroupBy.MODEL: usage.c.model,
+    GroupBy.DAY: usage.c.bucket_at,
+    GroupBy.TAG: usage.c.tags,
+}
+_OPEN: Mapping[GroupBy, ColumnElement[Any]] = {
+    GroupBy.KEY: requests.c.key_id,
+    GroupBy.TEAM: func.coalesce(requests.c.team_id, ""),
+    GroupBy.MODEL: requests.c.model,
+    GroupBy.DAY: requests.c.created_at - requests.c.created_at % _BUCKET_MS,
+    GroupBy.TAG: requests.c.tags,
+}
 
-
-class _Sum:
-    """Adds roll-ups up to `UsageTotals`."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, int] = {field.name: 0 for field in fields(UsageTotals)}
-
-    def add(self, state: str, sums: Iterable[tuple[str, int]]) -> None:
-        for name, value in sums:
-            self.values[_SUM_FIELDS.get(name, name)] += value
-            if name == "requests":
-                self.values[state] += value
-
-    def totals(self) -> UsageTotals:
-        return UsageTotals(**self.values)
+Label = tuple[str | None, str | None]  # what is shown, and the id if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """One roll-up row, or one group of open requests, under the labels it may be grouped by."""
+    """The sums of one state under one value of what is grouped by."""
 
-    key_id: str
-    key: str
-    team_id: str | None
-    team: str | None
-    tags: tuple[str, ...]
-    model: str
-    at: datetime
+    value: Any
     state: str
-    sums: tuple[tuple[str, int], ...]
+    sums: Mapping[str, int]
 
-    def labels(self, by: GroupBy, zone: ZoneInfo) -> list[tuple[str | None, str | None]]:
-        """The groups it belongs to, as (label, id)."""
-        if by is GroupBy.KEY:
-            return [(self.key, self.key_id)]
-        if by is GroupBy.TEAM:
-            return [(self.team, self.team_id)]
-        if by is GroupBy.MODEL:
-            return [(self.model, None)]
-        if by is GroupBy.DAY:
-            return [(day_of(self.at, zone).isoformat(), None)]
-        return [(tag, None) for tag in self.tags] or [(None, None)]
+
+class _Sum:
+    """Adds pieces up to `UsageTotals`."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, int] = {field.name: 0 for field in fields(UsageTotals)}
+
+    def add(self, piece: _Piece) -> None:
+        for name, value in piece.sums.items():
+            self._values[name] += value
+        self._values[piece.state] += piece.sums["requests"]
+
+    def totals(self) -> UsageTotals:
+        return UsageTotals(**self._values)
 
 
 def usage_report(connection: Connection, period: Period, by: GroupBy, zone: ZoneInfo) -> UsageReport:
     """Usage of a period, from one snapshot: closed requests from the roll-ups, open ones counted."""
-    groups: dict[tuple[str | None, str | None], _Sum] = defaultdict(_Sum)
+    groups: dict[Label, _Sum] = defaultdict(_Sum)
     total = _Sum()
-    for piece in _pieces(connection, period):
-        total.add(piece.state, piece.sums)
-        for label in piece.labels(by, zone):
-            groups[label].add(piece.state, piece.sums)
+    labels = _Labels(connection, by, zone)
+    for piece in _pieces(connection, period, by):
+        total.add(piece)
+        for label in labels.of(piece.value):
+            groups[label].add(piece)
     ordered = sorted(groups.items(), key=lambda group: (group[0][0] is None, group[0][0] or ""))
     return UsageReport(
         from_at=period.from_at,
@@ -87,123 +85,63 @@ def usage_report(connection: Connection, period: Period, by: GroupBy, zone: Zone
     )
 
 
-def _pieces(connection: Connection, period: Period) -> Iterator[_Piece]:
-    sums = [usage.c[name] for name in USAGE_SUMS]
-    closed = _named(
-        select(usage, keys.c.name.label("key"), teams.c.name.label("team")),
-        usage.c.key_id,
-        usage.c.team_id,
-    ).where(usage.c.bucket_at >= to_ms(period.from_at), usage.c.bucket_at < to_ms(period.to_at))
+class _Labels:
+    """The groups that a value belongs to: one, but for tags."""
+
+    def __init__(self, connection: Connection, by: GroupBy, zone: ZoneInfo) -> None:
+        self._by = by
+        self._zone = zone
+        self._names: dict[str, str] = {}
+        if by in (GroupBy.KEY, GroupBy.TEAM):
+            table = keys if by is GroupBy.KEY else teams
+            self._names = {row.id: row.name for row in connection.execute(select(table.c.id, table.c.name))}
+
+    def of(self, value: Any) -> list[Label]:
+        if self._by is GroupBy.DAY:
+            return [(day_of(from_ms(value), self._zone).isoformat(), None)]
+        if self._by is GroupBy.TAG:
+            return [(tag, None) for tag in text_list(value)] or [(None, None)]
+        if self._by is GroupBy.MODEL:
+            return [(value, None)]
+        return [(self._names.get(value, value), value)] if value else [(None, None)]
+
+
+def _pieces(connection: Connection, period: Period, by: GroupBy) -> Iterator[_Piece]:
+    closed = (
+        select(_CLOSED[by].label("value"), usage.c.state, *_sums())
+        .where(usage.c.bucket_at >= to_ms(period.from_at), usage.c.bucket_at < to_ms(period.to_at))
+        .group_by("value", usage.c.state)
+    )
     for row in connection.execute(closed):
-        yield _piece(row, row.bucket_at, row.state, tuple((column.name, row._mapping[column.name]) for column in sums))
-    opened = _named(
-        select(requests, keys.c.name.label("key"), teams.c.name.label("team")),
-        requests.c.key_id,
-        requests.c.team_id,
-    ).where(
-        requests.c.state == "open",
-        requests.c.id >= id_floor("req", period.from_at),
-        requests.c.id < id_floor("req", period.to_at),
+        yield _Piece(row.value, row.state, _summed(row))
+    opened = (
+        select(_OPEN[by].label("value"), func.count().label("requests"))
+        .where(
+            requests.c.state == literal_column("'open'"),
+            requests.c.id >= id_floor("req", period.from_at),
+            requests.c.id < id_floor("req", period.to_at),
+        )
+        .group_by("value")
     )
     for row in connection.execute(opened):
-        yield _piece(row, row.created_at, "open", (("requests", 1),))
+        yield _Piece(row.value, State.OPEN, {"requests": row.requests})
 
 
-def _named(query: Select[Any], key_id: ColumnElement[Any], team_id: ColumnElement[Any]) -> Select[Any]:
-    table = key_id.table
-    return query.select_from(table.join(keys, keys.c.id == key_id).outerjoin(teams, teams.c.id == team_id))
+def _sums() -> Iterator[ColumnElement[Any]]:
+    for name in USAGE_SUMS:
+        column = usage.c[name]
+        if name in _MONEY:
+            yield func.sum(column // PICODOLLARS_PER_USD).label(f"{name}_usd")
+            yield func.sum(column % PICODOLLARS_PER_USD).label(f"{name}_rest")
+        else:
+            yield func.sum(column).label(name)
 
 
-def _piece(row: Row[Any], at_ms: int, state: str, sums: tuple[tuple[str, int], ...]) -> _Piece:
-    return _Piece(
-        key_id=row.key_id,
-        key=row.key,
-        team_id=row.team_id or None,
-        team=row.team,
-        tags=tuple(json.loads(row.tags)),
-        model=row.model,
-        at=from_ms(at_ms),
-        state=state,
-        sums=sums,
-    )
-
-
-# --- verify --------------------------------------------------------------------------------
-
-
-def verify(connection: Connection) -> Verification:
-    """Recomputes every roll-up from the rows, a day at a time, and checks what must hold of each row."""
-    rows = connection.scalar(select(func.count()).select_from(requests)) or 0
-    differences = list(_row_differences(connection))
-    for from_ms_, to_ms_ in _days(connection):
-        differences += _day_differences(connection, from_ms_, to_ms_)
-    return Verification(ok=not differences, rows=rows, differences=tuple(differences[:DIFFERENCES_MAX]))
-
-
-def _days(connection: Connection) -> Iterator[tuple[int, int]]:
-    """Days (UTC) from the first to the last that has a row or a roll-up."""
-    first = connection.scalar(select(requests.c.created_at).order_by(requests.c.id).limit(1))
-    edges = connection.execute(select(func.min(usage.c.bucket_at), func.max(usage.c.bucket_at))).one()
-    newest = connection.scalar(select(requests.c.created_at).order_by(requests.c.id.desc()).limit(1))
-    known = [value for value in (first, newest, *edges) if value is not None]
-    if known:
-        day = 86_400_000
-        for start in range(min(known) // day * day, max(known) + 1, day):
-            yield start, start + day
-
-
-def _day_differences(connection: Connection, start: int, end: int) -> list[Difference]:
-    expected = {tuple(row[: len(USAGE_KEY)]): row[len(USAGE_KEY) :] for row in connection.execute(_sums(start, end))}
-    kept = select(*(usage.c[name] for name in (*USAGE_KEY, *USAGE_SUMS))).where(
-        usage.c.bucket_at >= start, usage.c.bucket_at < end
-    )
-    found = {tuple(row[: len(USAGE_KEY)]): row[len(USAGE_KEY) :] for row in connection.execute(kept)}
-    differences = []
-    for where in sorted(expected.keys() | found.keys()):
-        wanted, had = expected.get(where), found.get(where)
-        if wanted is None or had is None or tuple(wanted) != tuple(had):
-            named = dict(zip(USAGE_KEY, (format_time(from_ms(where[0])), *where[1:]), strict=True))
-            differences.append(Difference("rollup", named, _named_sums(wanted), _named_sums(had)))
-    return differences
-
-
-def _sums(start: int, end: int) -> Select[Any]:
-    """The roll-ups as the closed rows say they should be."""
-    table = requests.c
-    bucket = table.created_at - table.created_at % _BUCKET_MS
-    where = (bucket, table.key_id, func.coalesce(table.team_id, ""), table.tags, table.model, table.state)
-    billed = table.state != "free"
-    total: dict[str, ColumnElement[Any]] = {name: func.coalesce(func.sum(table[name]), 0) for name in USAGE_SUMS if name in table}
-    total["requests"] = func.count()
-    total["true_cost_unknown"] = func.sum(case((table.true_cost.is_(None) & billed, 1), else_=0))
-    total["charged_unknown"] = func.sum(case((table.charged.is_(None) & billed, 1), else_=0))
-    return (
-        select(*where, *(total[name] for name in USAGE_SUMS))
-        .where(
-            table.state != "open",
-            table.id >= id_floor("req", from_ms(start)),
-            table.id < id_floor("req", from_ms(end)),
+def _summed(row: Row[Any]) -> dict[str, int]:
+    found = row._mapping
+    return {
+        _MONEY.get(name, name): (
+            found[f"{name}_usd"] * PICODOLLARS_PER_USD + found[f"{name}_rest"] if name in _MONEY else found[name]
         )
-        .group_by(*where)
-    )
-
-
-def _named_sums(values: Any) -> dict[str, int]:
-    return {} if values is None else dict(zip(USAGE_SUMS, values, strict=True))
-
-
-def _row_differences(connection: Connection) -> Iterator[Difference]:
-    """Rules that every row keeps; the database's own constraints hold most, so a breach means meddling."""
-    table = requests.c
-    rules = {
-        "a closed row has its place in the order of closing": (table.state != "open") & table.closed_seq.is_(None),
-        "an open row has no cost": (table.state == "open")
-        & (table.true_cost.is_not(None) | table.charged.is_not(None)),
-        "a settled row has a cost": (table.state == "settled") & table.true_cost.is_(None) & table.charged.is_(None),
-        "a free row has no cost": (table.state == "free") & (table.true_cost.is_not(None) | table.charged.is_not(None)),
-        "costs are whole numbers": (func.typeof(table.true_cost) == literal("real"))
-        | (func.typeof(table.charged) == literal("real")),
+        for name in USAGE_SUMS
     }
-    for rule, breach in rules.items():
-        for request_id in connection.scalars(select(table.id).where(breach).limit(DIFFERENCES_MAX)):
-            yield Difference(rule, {"request": request_id})

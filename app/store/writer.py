@@ -1,116 +1,104 @@
-"""The one writer: a thread that owns the writing connection and commits in groups.
+"""The one writer: a thread that owns the writing connection and the spool, and commits in groups.
 
 It takes all that waits (it never lingers), runs it in one transaction, commits once, and
-resolves the futures with one call into the loop. An operation that is wrong by itself is
-run again alone, so it does not take its neighbours down. While the database cannot be
-written, admissions and changes fail at once with `LedgerUnavailable`; settlements stay and
-are tried again until they are in.
+answers with one call into the loop. An operation that is wrong by itself is run again alone,
+so it does not take its neighbours down. While the database cannot be written, admissions and
+changes fail at once with `LedgerUnavailable`; settlements are tried again until they are in,
+and go to the spool when their wait is over. What was queued is never forgotten, whether or
+not anybody still waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
 from typing import Any
 
-from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from app.core.records import Intent, Settlement
+from app.store.database import Database
+from app.store.operations import Change, Operation, admitted, deliver, unforwarded
+from app.store.port import LedgerLost, LedgerUnavailable, StoreError
+from app.telemetry import get_logger
 
-from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, State
-from app.store.batch import LedgerBatch
-from app.store.port import LedgerUnavailable, StoreError
+# While the database cannot be written, it is tried so often.
+RETRY_SECONDS = 0.1
 
-# How long settlements wait before they are tried again while the database cannot be written.
-RETRY_SECONDS = 0.2
+# An instance without traffic shows so often that it lives, and learns whether it could write.
+HEARTBEAT_SECONDS = 10.0
 
-Change = Callable[[Connection], Any]
+# More would make the first of a batch wait for the last.
+BATCH_OPERATIONS_MAX = 1000
 
-
-@dataclass(slots=True, eq=False)
-class Operation:
-    """One thing to write and who waits for it."""
-
-    what: Intent | Settlement | Change
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
-    done: bool = field(default=False)
-
-    def finish(self, result: Any) -> None:
-        self.result, self.done = result, True
-
-    def fail(self, error: Exception) -> None:
-        self.error, self.done = error, True
+log = get_logger("ledger")
 
 
 class Writer:
-    """Start with `start`, end with `stop`; `submit` from the event loop."""
+    """Begin with `start`, end with `stop`; `submit` from the event loop."""
 
-    def __init__(self, connection: Connection, batch: LedgerBatch, loop: asyncio.AbstractEventLoop) -> None:
-        self._connection = connection
-        raw = connection.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
-        self._raw = raw
-        self._batch = batch
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self._database = database
         self._loop = loop
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._waiting: list[Operation] = []  # settlements that could not be written yet
+        self._available = True
+        self._beat_at = 0.0
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-        self._stopping = False
-        self.available = True
+
+    @property
+    def healthy(self) -> bool:
+        """The last attempt to write went well, and nothing waits for the next."""
+        calm = self._available and not self._waiting and self._database.spool.empty
+        return calm and self._thread.is_alive()
 
     def start(self) -> None:
         self._thread.start()
 
-    @property
-    def settled(self) -> bool:
-        """Nothing waits for a database that cannot be written."""
-        return not self._waiting
-
-    def submit(self, what: Intent | Settlement | Change) -> asyncio.Future[Any]:
-        """Queues one operation; its future has its result. The operation runs even if nobody waits any more."""
+    def submit(self, what: Intent | Settlement | Change, *, wait_seconds: float = 0.0) -> asyncio.Future[Any]:
+        """Queues one operation; its future gets its result. `wait_seconds`: until a settlement goes to the spool."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._stopping:
+        if self._stopped:
             future.set_exception(LedgerUnavailable("the ledger is closed"))
         else:
-            self._queue.put(Operation(what, future))
+            self._queue.put(Operation(what, future, time.monotonic() + wait_seconds))
         return future
 
-    def stop(self) -> list[Settlement]:
-        """Writes what is queued, ends the thread; returns the settlements that could not be written."""
-        self._stopping = True
+    def release(self, request_id: str) -> None:
+        """Closes a request that was admitted for somebody who left meanwhile."""
+        self._queue.put(Operation(unforwarded(request_id), None, time.monotonic()))
+
+    def stop(self) -> None:
+        """Writes or spools what is queued and ends the thread. Blocks: call it off the loop."""
+        self._stopped = True
         self._queue.put(None)
         self._thread.join()
-        return [operation.what for operation in self._waiting if isinstance(operation.what, Settlement)]
 
     # --- the thread -----------------------------------------------------------------------
 
     def _run(self) -> None:
         running = True
         while running:
-            operations, running = self._take()
-            operations = self._waiting + [
-                operation
-                for operation in operations
-                if isinstance(operation.what, Settlement) or not operation.future.cancelled()
-            ]
-            self._waiting = []
-            if operations:
+            taken, running = self._take()
+            operations = self._waiting + [operation for operation in taken if not operation.unwanted]
+            if operations or not self._available or time.monotonic() >= self._beat_at:
                 self._write(operations)
-                self._resolve([operation for operation in operations if operation.done])
-                self._waiting = [operation for operation in operations if not operation.done]
+            if not self._database.spool.empty and self._available:
+                self._empty_spool()
+            self._waiting = self._spool_late(operations, all_of_them=not running)
+            self._answer(operations)
 
     def _take(self) -> tuple[list[Operation], bool]:
-        """All that is queued, waiting for a first one; False once `stop` was called."""
+        """All that is queued, waiting a while for the first; False once `stop` was called."""
         taken: list[Operation] = []
+        calm = self._available and not self._waiting
         try:
-            operation = self._queue.get(timeout=RETRY_SECONDS if self._waiting else None)
+            operation = self._queue.get(timeout=HEARTBEAT_SECONDS if calm else RETRY_SECONDS)
             while operation is not None:
                 taken.append(operation)
+                if len(taken) >= BATCH_OPERATIONS_MAX:
+                    return taken, True
                 operation = self._queue.get_nowait()
         except queue.Empty:
             return taken, True
@@ -118,79 +106,114 @@ class Writer:
 
     def _write(self, operations: list[Operation]) -> None:
         try:
-            self._transaction(operations)
-            self.available = True
-        except (sqlite3.OperationalError, OperationalError) as error:
-            self._unavailable(operations, error)
+            results = self._transaction(operations)
         except Exception as error:
-            if len(operations) == 1:
-                operations[0].fail(error)
-                return
+            if self._database.is_away(error):
+                self._refuse(operations, error)
+            elif len(operations) > 1:
+                for operation in operations:
+                    self._write([operation])
+            else:
+                self._blame(operations, error)
+            return
+        if not self._available:
+            log.info("ledger_writable")
+        self._available = True
+        for operation, result in results:
+            operation.answer(result)
+
+    def _transaction(self, operations: list[Operation]) -> list[tuple[Operation, Any]]:
+        """Runs all in one transaction; results count once it is committed, that is when this returns."""
+        settlements = [operation for operation in operations if isinstance(operation.what, Settlement)]
+        intents = [operation for operation in operations if isinstance(operation.what, Intent)]
+        results: list[tuple[Operation, Any]] = [(operation, None) for operation in settlements]
+        with self._database.transaction() as batch:
+            if settlements:
+                batch.settle([operation.what for operation in settlements])  # type: ignore[misc]
             for operation in operations:
-                operation.done = False
-                self._write([operation])
+                if not isinstance(operation.what, Settlement | Intent):
+                    results.append((operation, self._change(operation.what)))
+            if intents:
+                verdicts = batch.admit([operation.what for operation in intents])  # type: ignore[misc]
+                results += zip(intents, verdicts, strict=True)
+            if not self._available or time.monotonic() >= self._beat_at:
+                self._database.beat()
+                self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
+        return results
 
-    def _transaction(self, operations: list[Operation]) -> None:
-        self._raw.execute("BEGIN IMMEDIATE")
-        try:
-            self._settle([operation for operation in operations if isinstance(operation.what, Settlement)])
-            for operation in operations:
-                if callable(operation.what):
-                    self._change(operation, operation.what)
-            self._admit([operation for operation in operations if isinstance(operation.what, Intent)])
-            self._raw.execute("COMMIT")
-        except BaseException:
-            for operation in operations:
-                operation.done = False
-            if self._raw.in_transaction:
-                self._raw.execute("ROLLBACK")
-            raise
-
-    def _settle(self, operations: list[Operation]) -> None:
-        if operations:
-            results = self._batch.settle([operation.what for operation in operations])  # type: ignore[misc]
-            for operation, result in zip(operations, results, strict=True):
-                operation.finish(result)
-
-    def _admit(self, operations: list[Operation]) -> None:
-        if operations:
-            results = self._batch.admit([operation.what for operation in operations])  # type: ignore[misc]
-            for operation, result in zip(operations, results, strict=True):
-                operation.finish(result)
-
-    def _change(self, operation: Operation, change: Change) -> None:
+    def _change(self, change: Change) -> Any:
         """Runs one change; what it refuses is undone, and only that."""
-        self._raw.execute("SAVEPOINT change")
+        raw = self._database.connection.raw
+        raw.execute("SAVEPOINT change")
         try:
-            operation.finish(change(self._connection))
+            result = change(self._database.connection.sql)
         except StoreError as error:
-            self._raw.execute("ROLLBACK TO change")
-            operation.fail(error)
-        self._raw.execute("RELEASE change")
+            raw.execute("ROLLBACK TO change")
+            result = error
+        raw.execute("RELEASE change")
+        return result
 
-    def _unavailable(self, operations: list[Operation], error: Exception) -> None:
-        self.available = False
+    # --- when it does not go well -----------------------------------------------------------
+
+    def _refuse(self, operations: list[Operation], error: Exception) -> None:
+        """The database cannot be written: settlements wait, all else must not."""
+        if self._available:
+            log.error("ledger_not_writable", reason=str(error))
+        self._available = False
         for operation in operations:
             if not isinstance(operation.what, Settlement):
-                operation.fail(LedgerUnavailable(f"the ledger cannot be written now ({error})"))
+                operation.answer(LedgerUnavailable(f"the ledger cannot be written now ({error})"))
+
+    def _blame(self, operations: list[Operation], error: Exception) -> None:
+        """One operation (or only the heartbeat) is at fault by itself: it is given up, with a trace in the log."""
+        log.error("operation_failed", reason=str(error), exc_info=error)
+        for operation in operations:
+            if isinstance(operation.what, Settlement):
+                operation.answer(LedgerLost("a settlement could not be written"))
+            elif isinstance(operation.what, Intent):
+                operation.answer(LedgerUnavailable("a request could not be written"))
+            else:
+                operation.answer(error)
+
+    def _spool_late(self, operations: list[Operation], *, all_of_them: bool) -> list[Operation]:
+        """Takes what waited long enough into the spool; returns what goes on waiting for the database."""
+        waiting = [operation for operation in operations if operation.waits]
+        now = time.monotonic()
+        late = [
+            operation for operation in waiting if all_of_them or (operation.spool_at <= now and not operation.answered)
+        ]
+        if not late:
+            return waiting
+        try:
+            self._database.spool.append([operation.what for operation in late])  # type: ignore[misc]
+        except OSError as error:
+            log.critical("settlements_not_written", count=len(late), reason=str(error))
+            for operation in late:  # told, but not forgotten: the database may still take it
+                operation.answer(LedgerLost("neither the database nor the spool took a settlement"), waits=True)
+            return waiting
+        for operation in late:
+            operation.answer(None)
+        return [operation for operation in waiting if operation.waits]
+
+    def _empty_spool(self) -> None:
+        try:
+            self._database.apply_spool()
+        except Exception:
+            self._available = False
+            log.exception("spool_not_applied")
 
     # --- back in the loop -------------------------------------------------------------------
 
-    def _resolve(self, operations: list[Operation]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, operations)
-        except RuntimeError:  # the loop is gone: nobody waits any more
-            return
+    def _answer(self, operations: list[Operation]) -> None:
+        answered = [operation for operation in operations if operation.answered]
+        if answered:
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, answered)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                for request_id in filter(None, map(admitted, answered)):
+                    self.release(request_id)
 
     def _deliver(self, operations: list[Operation]) -> None:
         for operation in operations:
-            if not operation.future.cancelled():
-                if operation.error is not None:
-                    operation.future.set_exception(operation.error)
-                else:
-                    operation.future.set_result(operation.result)
-            elif isinstance(operation.result, Admitted):
-                # Whoever asked left while the row was being written: nothing will be forwarded.
-                self.submit(
-                    Settlement(operation.result.request_id, State.FREE, Outcome.CLIENT_DISCONNECTED, Reading(), None)
-                )
+            if not deliver(operation) and (request_id := admitted(operation)) is not None:
+                self.release(request_id)

@@ -10,44 +10,49 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
         "instances",
         sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("pid", sa.BigInteger(), nullable=False),
-        sa.Column("started_at", sa.BigInteger(), nullable=False),
-        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("pid", WHOLE, nullable=False),
+        sa.Column("started_at", WHOLE, nullable=False),
+        sa.Column("heartbeat_at", WHOLE, nullable=False),
+        sa.Column("ended_at", WHOLE, nullable=True),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_strict=True,
     )
     op.create_table(
         "teams",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sqlite_strict=True,
     )
     op.create_table(
         "usage",
-        sa.Column("bucket_at", sa.BigInteger(), nullable=False),
+        sa.Column("bucket_at", WHOLE, nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("team_id", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("requests", sa.BigInteger(), nullable=False),
-        sa.Column("true_cost", sa.BigInteger(), nullable=False),
-        sa.Column("charged", sa.BigInteger(), nullable=False),
-        sa.Column("true_cost_unknown", sa.BigInteger(), nullable=False),
-        sa.Column("charged_unknown", sa.BigInteger(), nullable=False),
-        sa.Column("input_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("cached_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("reasoning_tokens", sa.BigInteger(), nullable=False),
-        sa.Column("total_tokens", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("typeof(true_cost) = 'integer' AND typeof(charged) = 'integer'", name="usage_integers"),
+        sa.Column("requests", WHOLE, nullable=False),
+        sa.Column("true_cost", WHOLE, nullable=False),
+        sa.Column("charged", WHOLE, nullable=False),
+        sa.Column("true_cost_unknown", WHOLE, nullable=False),
+        sa.Column("charged_unknown", WHOLE, nullable=False),
+        sa.Column("input_tokens", WHOLE, nullable=False),
+        sa.Column("cached_tokens", WHOLE, nullable=False),
+        sa.Column("output_tokens", WHOLE, nullable=False),
+        sa.Column("reasoning_tokens", WHOLE, nullable=False),
+        sa.Column("total_tokens", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("bucket_at", "key_id", "team_id", "tags", "model", "state"),
+        sqlite_strict=True,
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -58,9 +63,9 @@ def upgrade() -> None:
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("models", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=True),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("expires_at", WHOLE, nullable=True),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("last_used_at", WHOLE, nullable=True),
         sa.CheckConstraint("state IN ('active', 'disabled', 'revoked')", name="keys_state"),
         sa.ForeignKeyConstraint(
             ["team_id"],
@@ -68,6 +73,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sqlite_strict=True,
     )
     op.create_index(op.f("ix_keys_team_id"), "keys", ["team_id"], unique=False)
     op.create_table(
@@ -75,49 +81,50 @@ def upgrade() -> None:
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("prefix", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("expires_at", WHOLE, nullable=True),
         sa.ForeignKeyConstraint(
             ["key_id"],
             ["keys.id"],
         ),
         sa.PrimaryKeyConstraint("hash"),
+        sqlite_strict=True,
     )
     op.create_index(op.f("ix_key_secrets_key_id"), "key_secrets", ["key_id"], unique=False)
     op.create_table(
         "requests",
         sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", WHOLE, nullable=False),
         sa.Column("key_id", sa.Text(), nullable=False),
         sa.Column("team_id", sa.Text(), nullable=True),
         sa.Column("tags", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("stream", sa.BigInteger(), nullable=False),
-        sa.Column("sdk_retry", sa.BigInteger(), nullable=False),
-        sa.Column("hold", sa.BigInteger(), nullable=False),
+        sa.Column("stream", WHOLE, nullable=False),
+        sa.Column("sdk_retry", WHOLE, nullable=False),
+        sa.Column("hold", WHOLE, nullable=False),
         sa.Column("instance_id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
-        sa.Column("status", sa.BigInteger(), nullable=True),
-        sa.Column("true_cost", sa.BigInteger(), nullable=True),
+        sa.Column("status", WHOLE, nullable=True),
+        sa.Column("true_cost", WHOLE, nullable=True),
         sa.Column("true_cost_raw", sa.Text(), nullable=True),
-        sa.Column("charged", sa.BigInteger(), nullable=True),
+        sa.Column("charged", WHOLE, nullable=True),
         sa.Column("charged_raw", sa.Text(), nullable=True),
-        sa.Column("charged_derived", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("charge_mismatch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("charged_derived", WHOLE, server_default=sa.text("0"), nullable=False),
+        sa.Column("charge_mismatch", WHOLE, server_default=sa.text("0"), nullable=False),
         sa.Column("unknown_reason", sa.Text(), nullable=True),
-        sa.Column("input_tokens", sa.BigInteger(), nullable=True),
-        sa.Column("cached_tokens", sa.BigInteger(), nullable=True),
-        sa.Column("output_tokens", sa.BigInteger(), nullable=True),
-        sa.Column("reasoning_tokens", sa.BigInteger(), nullable=True),
-        sa.Column("total_tokens", sa.BigInteger(), nullable=True),
+        sa.Column("input_tokens", WHOLE, nullable=True),
+        sa.Column("cached_tokens", WHOLE, nullable=True),
+        sa.Column("output_tokens", WHOLE, nullable=True),
+        sa.Column("reasoning_tokens", WHOLE, nullable=True),
+        sa.Column("total_tokens", WHOLE, nullable=True),
         sa.Column("model_answered", sa.Text(), nullable=True),
         sa.Column("response_id", sa.Text(), nullable=True),
         sa.Column("upstream_request_id", sa.Text(), nullable=True),
-        sa.Column("ttfb_ms", sa.BigInteger(), nullable=True),
-        sa.Column("duration_ms", sa.BigInteger(), nullable=True),
-        sa.Column("closed_at", sa.BigInteger(), nullable=True),
-        sa.Column("closed_seq", sa.BigInteger(), nullable=True),
+        sa.Column("ttfb_ms", WHOLE, nullable=True),
+        sa.Column("duration_ms", WHOLE, nullable=True),
+        sa.Column("closed_at", WHOLE, nullable=True),
+        sa.Column("closed_seq", WHOLE, nullable=True),
         sa.CheckConstraint("(state = 'open') = (closed_seq IS NULL)", name="requests_closed"),
         sa.CheckConstraint("(state = 'unknown') = (unknown_reason IS NOT NULL)", name="requests_unknown_has_reason"),
         sa.CheckConstraint(
@@ -129,15 +136,22 @@ def upgrade() -> None:
             ["keys.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
     )
-    op.create_index("requests_closed_seq", "requests", ["closed_seq"], unique=True)
+    op.create_index(
+        "requests_closed_seq", "requests", ["closed_seq"], unique=True, sqlite_where=sa.text("closed_seq IS NOT NULL")
+    )
+    op.create_index("requests_free", "requests", ["id"], unique=False, sqlite_where=sa.text("state = 'free'"))
     op.create_index("requests_key", "requests", ["key_id", "id"], unique=False)
     op.create_index("requests_model", "requests", ["model", "id"], unique=False)
     op.create_index("requests_open", "requests", ["id"], unique=False, sqlite_where=sa.text("state = 'open'"))
     op.create_index(
         "requests_response", "requests", ["response_id"], unique=False, sqlite_where=sa.text("response_id IS NOT NULL")
     )
-    op.create_index("requests_team", "requests", ["team_id", "id"], unique=False)
+    op.create_index(
+        "requests_team", "requests", ["team_id", "id"], unique=False, sqlite_where=sa.text("team_id IS NOT NULL")
+    )
     op.create_index("requests_unknown", "requests", ["id"], unique=False, sqlite_where=sa.text("state = 'unknown'"))
     op.create_index(
         "requests_upstream",
@@ -155,5 +169,6 @@ def upgrade() -> None:
             ["keys.id"],
         ),
         sa.PrimaryKeyConstraint("response_id"),
+        sqlite_strict=True,
         sqlite_with_rowid=False,
     )

@@ -1,0 +1,170 @@
+"""How SQLite is opened: the one writing connection, which can be lost and opened again, and the readers.
+
+WAL; exactly one connection writes and checkpoints (SQLite before 3.51.3 can corrupt a WAL that
+two connections reset), so readers are `query_only`. No connection ever makes a database file:
+a file that was removed under a running gateway must not come back empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, QueuePool
+
+# How long a statement waits for another process's lock. Who asks meanwhile waits for this
+# attempt and for the next one: about a second.
+BUSY_SECONDS = 0.4
+
+READERS = 4
+
+# Primary result codes that tell of the database's state, not of the statement that met it.
+_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+# After these a connection may be used again; after all others it is opened anew.
+_HARMLESS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
+
+
+class DatabaseGone(Exception):
+    """The file that was opened is no longer at its path: what is written into it would be lost with it."""
+
+
+def is_away(error: BaseException) -> bool:
+    """True when the database cannot be reached or written, False when the statement itself is at fault."""
+    return isinstance(error, DatabaseGone) or _primary_code(error) in _AWAY
+
+
+def _primary_code(error: BaseException) -> int | None:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+class WritingConnection:
+    """The one connection that writes. Belongs to one thread at a time.
+
+    `raw` is the driver's (hot statements), `sql` the same one through SQLAlchemy (all others).
+    """
+
+    def __init__(self, path: Path, durability: str) -> None:
+        self._path = path
+        synchronous = "FULL" if durability == "power" else "NORMAL"
+        self._engine = create_engine(
+            "sqlite://", creator=lambda: _connect(path, f"synchronous = {synchronous}"), poolclass=NullPool
+        )
+        self._identity = _identity(path)
+        self._open: tuple[Connection, sqlite3.Connection] | None = None
+        self.generation = 0  # grows with every opening: what was read over an earlier one may be stale
+
+    @property
+    def sql(self) -> Connection:
+        return self._connected()[0]
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        return self._connected()[1]
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """`BEGIN IMMEDIATE` … `COMMIT`; rolled back on any error. Raises: the driver's errors, `DatabaseGone`."""
+        if _identity(self._path) != self._identity:
+            raise DatabaseGone(f"{self._path} was moved, removed or replaced; put it back, or restart")
+        raw = self.raw
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            yield
+            raw.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back(error)
+            raise
+
+    def close(self) -> None:
+        """Never raises."""
+        if self._open is not None:
+            with contextlib.suppress(SQLAlchemyError, sqlite3.Error):
+                self._open[0].close()
+            self._open = None
+
+    def _connected(self) -> tuple[Connection, sqlite3.Connection]:
+        if self._open is None:
+            sql = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._open = sql, cast("sqlite3.Connection", sql.connection.driver_connection)
+            self.generation += 1
+        return self._open
+
+    def _roll_back(self, error: BaseException) -> None:
+        code = _primary_code(error)
+        try:
+            if self._open is not None and self._open[1].in_transaction:
+                self._open[1].execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()
+        if is_away(error) and code not in _HARMLESS:
+            self.close()
+
+
+def reading_engine(path: Path) -> Engine:
+    """A pool of readers; each transaction of theirs sees one snapshot."""
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: _connect(path, "query_only = ON"),
+        poolclass=QueuePool,
+        pool_size=READERS,
+        max_overflow=0,
+    )
+    # The driver opens no transaction for a SELECT.
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+def make_file(path: Path) -> None:
+    """Makes an empty database, readable by its owner alone, and its directory. Raises: `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _connect(path: Path, *pragmas: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+        isolation_level=None,
+    )
+    try:
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

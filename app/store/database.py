@@ -1,0 +1,135 @@
+"""The ledger's database as the writer uses it: transactions, the spool beside it, recovery, this instance's row.
+
+Belongs to one thread at a time: the one that opens the store, then the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import delete, insert, literal_column, select, update
+
+from app.core.clock import to_ms
+from app.core.ids import new_id
+from app.core.records import Outcome, Reading, Settlement, State
+from app.store.batch import LedgerBatch
+from app.store.connections import WritingConnection, is_away
+from app.store.migrate import migrate
+from app.store.schema import instances, requests
+from app.store.spool import Spool
+from app.telemetry import get_logger
+
+# Rows of instances that ended so long ago are removed: every short command is an instance too.
+INSTANCES_KEPT = timedelta(days=30)
+
+_CHUNK = 500
+
+log = get_logger("ledger")
+
+
+class Database:
+    """Opening it migrates it. Raises: `SchemaTooNew`, the driver's errors, `OSError`."""
+
+    def __init__(self, path: Path, durability: str, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._batch: tuple[int, LedgerBatch] | None = None
+        with contextlib.ExitStack() as undo:
+            self.connection = WritingConnection(path, durability)
+            undo.callback(self.connection.close)
+            migrate(self.connection.sql)
+            self.spool = Spool(spool_path(path))
+            undo.pop_all()
+        self.instance_id = new_id("inst", clock())
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[LedgerBatch]:
+        """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's."""
+        with self.connection.transaction():
+            if self._batch is None or self._batch[0] != self.connection.generation:
+                batch = LedgerBatch(self.connection.raw, self.instance_id, self._clock)
+                self._batch = self.connection.generation, batch
+            yield self._batch[1]
+
+    def is_away(self, error: Exception) -> bool:
+        return is_away(error)
+
+    # --- this instance ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Writes this instance's row, and closes what dead ones left: first with what the spool knows."""
+        at = to_ms(self._clock())
+        with self.transaction():
+            self.connection.sql.execute(
+                insert(instances).values(id=self.instance_id, pid=os.getpid(), started_at=at, heartbeat_at=at)
+            )
+            old = at - INSTANCES_KEPT // timedelta(milliseconds=1)
+            self.connection.sql.execute(delete(instances).where(instances.c.heartbeat_at < old))
+        self.apply_spool()
+        self._close_lost()
+
+    def beat(self) -> None:
+        """Call it in a transaction."""
+        self._update_instance(heartbeat_at=to_ms(self._clock()))
+
+    def end(self) -> None:
+        with self.transaction():
+            self._update_instance(ended_at=to_ms(self._clock()))
+
+    def close(self) -> None:
+        self.connection.close()
+        self.spool.close()
+
+    def _update_instance(self, **values: int) -> None:
+        self.connection.sql.execute(update(instances).where(instances.c.id == self.instance_id).values(**values))
+
+    # --- recovery ---------------------------------------------------------------------------
+
+    def apply_spool(self) -> None:
+        """Writes what the spool holds and empties it. A crash in between applies it again, which does nothing."""
+        entries = self.spool.entries()
+        for start in range(0, len(entries), _CHUNK):
+            self._settle_or_reject(entries[start : start + _CHUNK])
+        if entries:
+            log.info("spool_applied", settlements=len(entries))
+        self.spool.clear()
+
+    def _settle_or_reject(self, settlements: Sequence[Settlement]) -> None:
+        try:
+            with self.transaction() as batch:
+                batch.settle(settlements)
+        except Exception as error:
+            if is_away(error):
+                raise
+            if len(settlements) == 1:
+                self.spool.reject(settlements[0])
+                return
+            for settlement in settlements:
+                self._settle_or_reject([settlement])
+
+    def _close_lost(self) -> None:
+        """Rows that an earlier process left open: they may have been billed, and nobody will ever tell."""
+        lost = (
+            select(requests.c.id)
+            .where(requests.c.state == literal_column("'open'"), requests.c.instance_id != self.instance_id)
+            .limit(_CHUNK)
+        )
+        count = 0
+        while ids := self.connection.sql.scalars(lost).all():
+            with self.transaction() as batch:
+                batch.settle([_lost(request_id) for request_id in ids])
+            count += len(ids)
+        if count:
+            log.warning("requests_lost", count=count, unknown_reason="instance_lost")
+
+
+def spool_path(database: Path) -> Path:
+    return database.with_name(database.name + ".spool")
+
+
+def _lost(request_id: str) -> Settlement:
+    """The process that served it ended without closing it: the gateway was shut down under it, however roughly."""
+    return Settlement(request_id, State.UNKNOWN, Outcome.SHUT_DOWN, Reading(), None, unknown_reason="instance_lost")
