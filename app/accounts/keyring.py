@@ -178,15 +178,15 @@ class Keyring:
 
 def _checked_name(kind: str, name: str) -> str:
     """Names stand in tables, commands and paths: short, visible, without white space at the ends or slashes."""
-    fault = None
+    name, fault = unicodedata.normalize("NFC", name), None
     if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
         fault = f"has {len(name)} characters"
     elif name != name.strip():
         fault = "begins or ends with a space"
     elif not name.isprintable() or any(unicodedata.category(letter) == "Cf" for letter in name):
         fault = "has characters that cannot be seen"
-    elif any(letter in name for letter in "/\\"):
-        fault = "has a slash"
+    elif any(letter in name for letter in "/\\") or name in (".", ".."):
+        fault = "reads like a path"
     elif name.startswith(("-", "key_", "team_", "irg_")):
         fault = "begins like an option, an id or a secret"
     if fault is not None:
@@ -194,7 +194,7 @@ def _checked_name(kind: str, name: str) -> str:
             f"This {kind} name {fault}. A name is 1 to {NAME_CHARACTERS_MAX} visible characters, such as support-bot.",
             param="name",
         )
-    return unicodedata.normalize("NFC", name)
+    return name
 
 
 def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -222,6 +222,8 @@ def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_expiry(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at.tzinfo is None:
+        raise BadValue("The expiry has no time zone: end it with Z or an offset.", param="expires_at")
     if expires_at is not None and expires_at <= now():
         raise BadValue(
             "The expiry lies in the past: give a future day or time, such as 2027-01-01.", param="expires_at"

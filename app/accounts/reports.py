@@ -46,6 +46,8 @@ class Reports:
         """Newest first. Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`."""
         if not 1 <= limit <= PAGE_MAX:
             raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
+        if after is not None and not after.startswith("req_"):
+            raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
         try:
             return await self._store.read(queries.list_requests, wanted or RequestFilter(), after, limit)
         except RowMissing as error:

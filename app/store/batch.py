@@ -19,16 +19,14 @@ from app.core.clock import from_ms, to_ms
 from app.core.records import Admitted, Intent, KeyState, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import statements
+from app.store.log import log
 from app.store.rows import intent_row, list_text, owner_row, settlement_row, storable, text_list, usage_sums
 from app.store.schema import USAGE_SUMS
-from app.telemetry import get_logger
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
 # A key's last use is written at most so often.
 TOUCH_EVERY = timedelta(minutes=1)
-
-log = get_logger("ledger")
 
 
 class LedgerBatch:

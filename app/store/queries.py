@@ -169,8 +169,8 @@ def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[Colum
         conditions.append(requests.c.model == wanted.model)
     if wanted.state is not None:
         conditions.append(requests.c.state == literal_column(f"'{State(wanted.state).value}'"))  # for the partial index
-    if wanted.from_at is not None:
-        conditions.append(requests.c.id >= id_floor("req", wanted.from_at))
+    # Always a bound: the list is a search from one end of the key's order, never a scan.
+    conditions.append(requests.c.id >= id_floor("req", wanted.from_at or from_ms(0)))
     if wanted.to_at is not None:
         conditions.append(requests.c.id < id_floor("req", wanted.to_at))
     return conditions

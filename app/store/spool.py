@@ -18,13 +18,12 @@ from pathlib import Path
 import msgspec
 
 from app.core.records import Settlement
+from app.store.log import log
 from app.store.rows import storable_settlement
-from app.telemetry import get_logger
 
 RESERVED_BYTES = 1024 * 1024
 
 _decoder = msgspec.json.Decoder(Settlement)
-log = get_logger("ledger")
 
 
 class Spool:

@@ -17,10 +17,11 @@ import time
 from typing import Any
 
 from app.core.records import Intent, Settlement
+from app.store.connections import DatabaseGone
 from app.store.database import Database
+from app.store.log import log
 from app.store.operations import Change, Operation, admitted, deliver, unforwarded
 from app.store.port import LedgerLost, LedgerUnavailable, StoreError
-from app.telemetry import get_logger
 
 # While the database cannot be written, it is tried so often.
 RETRY_SECONDS = 0.1
@@ -30,8 +31,6 @@ HEARTBEAT_SECONDS = 10.0
 
 # More would make the first of a batch wait for the last.
 BATCH_OPERATIONS_MAX = 1000
-
-log = get_logger("ledger")
 
 
 class Writer:
@@ -104,38 +103,47 @@ class Writer:
             return taken, True
         return taken, False
 
-    def _write(self, operations: list[Operation]) -> None:
+    def _write(self, operations: list[Operation]) -> bool:
+        """Writes and answers; False when the database could not be reached."""
         try:
             results = self._transaction(operations)
         except Exception as error:
-            if self._database.is_away(error):
+            if self._database.is_away(error) or not operations:
                 self._refuse(operations, error)
-            elif len(operations) > 1:
-                for operation in operations:
-                    self._write([operation])
-            else:
-                self._blame(operations, error)
-            return
+                return False
+            if len(operations) > 1:
+                return self._write_singly(operations)
+            self._blame(operations[0], error)
+            return True
         if not self._available:
             log.info("ledger_writable")
         self._available = True
         for operation, result in results:
             operation.answer(result)
+        return True
+
+    def _write_singly(self, operations: list[Operation]) -> bool:
+        """One of them is at fault; each gets a transaction of its own."""
+        for number, operation in enumerate(operations):
+            if not self._write([operation]):
+                self._refuse(operations[number:], DatabaseGone("it could not be reached any more"))
+                return False
+        return True
 
     def _transaction(self, operations: list[Operation]) -> list[tuple[Operation, Any]]:
         """Runs all in one transaction; results count once it is committed, that is when this returns."""
-        settlements = [operation for operation in operations if isinstance(operation.what, Settlement)]
-        intents = [operation for operation in operations if isinstance(operation.what, Intent)]
-        results: list[tuple[Operation, Any]] = [(operation, None) for operation in settlements]
+        settlements = [(one, one.what) for one in operations if isinstance(one.what, Settlement)]
+        intents = [(one, one.what) for one in operations if isinstance(one.what, Intent)]
+        results: list[tuple[Operation, Any]] = [(one, None) for one, _ in settlements]
         with self._database.transaction() as batch:
             if settlements:
-                batch.settle([operation.what for operation in settlements])  # type: ignore[misc]
-            for operation in operations:
-                if not isinstance(operation.what, Settlement | Intent):
-                    results.append((operation, self._change(operation.what)))
+                batch.settle([settlement for _, settlement in settlements])
+            for one in operations:
+                if not isinstance(one.what, Settlement | Intent):
+                    results.append((one, self._change(one.what)))
             if intents:
-                verdicts = batch.admit([operation.what for operation in intents])  # type: ignore[misc]
-                results += zip(intents, verdicts, strict=True)
+                verdicts = batch.admit([intent for _, intent in intents])
+                results += zip((one for one, _ in intents), verdicts, strict=True)
             if not self._available or time.monotonic() >= self._beat_at:
                 self._database.beat()
                 self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
@@ -164,16 +172,15 @@ class Writer:
             if not isinstance(operation.what, Settlement):
                 operation.answer(LedgerUnavailable(f"the ledger cannot be written now ({error})"))
 
-    def _blame(self, operations: list[Operation], error: Exception) -> None:
-        """One operation (or only the heartbeat) is at fault by itself: it is given up, with a trace in the log."""
+    def _blame(self, operation: Operation, error: Exception) -> None:
+        """An operation is at fault by itself: it is given up, with a trace in the log."""
         log.error("operation_failed", reason=str(error), exc_info=error)
-        for operation in operations:
-            if isinstance(operation.what, Settlement):
-                operation.answer(LedgerLost("a settlement could not be written"))
-            elif isinstance(operation.what, Intent):
-                operation.answer(LedgerUnavailable("a request could not be written"))
-            else:
-                operation.answer(error)
+        if isinstance(operation.what, Settlement):
+            operation.answer(LedgerLost("this settlement could not be written"))
+        elif isinstance(operation.what, Intent):
+            operation.answer(LedgerUnavailable("this request could not be written"))
+        else:
+            operation.answer(error)
 
     def _spool_late(self, operations: list[Operation], *, all_of_them: bool) -> list[Operation]:
         """Takes what waited long enough into the spool; returns what goes on waiting for the database."""
@@ -185,9 +192,9 @@ class Writer:
         if not late:
             return waiting
         try:
-            self._database.spool.append([operation.what for operation in late])  # type: ignore[misc]
+            self._database.spool.append([one.what for one in late if isinstance(one.what, Settlement)])
         except OSError as error:
-            log.critical("settlements_not_written", count=len(late), reason=str(error))
+            log.error("settlements_not_written", count=len(late), reason=str(error))
             for operation in late:  # told, but not forgotten: the database may still take it
                 operation.answer(LedgerLost("neither the database nor the spool took a settlement"), waits=True)
             return waiting
@@ -198,9 +205,9 @@ class Writer:
     def _empty_spool(self) -> None:
         try:
             self._database.apply_spool()
-        except Exception:
+        except Exception as error:
             self._available = False
-            log.exception("spool_not_applied")
+            log.error("spool_not_applied", exc_info=error)
 
     # --- back in the loop -------------------------------------------------------------------
 
