@@ -2,7 +2,8 @@
 
 Whichever way, a command speaks to the same admin API, so that every figure comes from the same
 code. The authority is the admin token over the network, the socket's file permission beside a
-running gateway, and the database's own without one.
+running gateway, and the database's own without one. httpx is imported where it is used: it
+takes as long as all the rest of `irg --help`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-import httpx
 import typer
 
 from app.cli.frame import Code, Failure, settings
 
 if TYPE_CHECKING:
+    import httpx
+
     from app.settings import Settings
     from app.store.lock import Holder
     from app.wiring import Services
@@ -33,7 +36,7 @@ Url = Annotated[
 API = "/admin/v1/"
 
 # A verification reads the whole ledger before it answers; the live feed pings every 15 s.
-TIMEOUT = httpx.Timeout(10, read=600)
+TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 10.0, 600.0
 
 # Another command, or a gateway that starts, holds the database without a socket for a moment.
 BUSY_WAIT_SECONDS = 5.0
@@ -97,6 +100,8 @@ class Gateway:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
+        import httpx
+
         try:
             yield
         except httpx.TimeoutException:
@@ -128,6 +133,8 @@ def ref(name: str) -> str:
 
 def readiness(url: str | None) -> dict[str, Any]:
     """What `/readyz` of a running gateway says, which needs no authority. Raises: `Failure`."""
+    import httpx
+
     values = settings({"url": url}).settings
     where, transport = values.url or "http://gateway", httpx.HTTPTransport(verify=_trusted())
     if values.url is None:
@@ -146,6 +153,8 @@ def readiness(url: str | None) -> dict[str, Any]:
 
 
 async def _reach(values: Settings, *, makes: bool) -> Reached:
+    import httpx
+
     if values.url is not None:
         return await _over_the_network(values, values.url)
     deadline = time.monotonic() + BUSY_WAIT_SECONDS
@@ -166,6 +175,8 @@ async def _reach(values: Settings, *, makes: bool) -> Reached:
 
 
 async def _over_the_network(values: Settings, url: str) -> Reached:
+    import httpx
+
     if values.admin_token is None:
         raise Failure(
             f"IRG_ADMIN_TOKEN is not set: it opens the admin API of {url}. "
@@ -203,6 +214,7 @@ async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
     from app.admin import build_admin
     from app.cli.in_process import InProcessTransport
     from app.store.port import StoreError, StoreLocked
+    from app.telemetry import configure
     from app.wiring import open_services
 
     if not makes and not values.database_path.exists():
@@ -210,6 +222,7 @@ async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
             f"There is no ledger at {values.database_path} yet. Begin with irg serve or irg keys create NAME, "
             "or say where it is: IRG_DATABASE_URL."
         )
+    configure("warning", stream=sys.stderr)  # what the ledger has to say is talk here
     token = token_urlsafe(32)
     try:
         services = await open_services(values, admin_token=token)
@@ -232,12 +245,15 @@ async def _open(
     base_url: str = "http://gateway",
     services: Services | None = None,
 ) -> Reached:
+    import httpx
+
     close = contextlib.AsyncExitStack()
+    timeout = httpx.Timeout(TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if services is not None:
         close.push_async_callback(services.aclose)
     headers = {"authorization": f"Bearer {token}"} if token is not None else {}
     client = httpx.AsyncClient(
-        transport=transport, base_url=base_url, headers=headers, timeout=TIMEOUT, trust_env=False
+        transport=transport, base_url=base_url, headers=headers, timeout=timeout, trust_env=False
     )
     await close.enter_async_context(client)
     return Reached(client, where, services is None, close)

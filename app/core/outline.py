@@ -27,9 +27,9 @@ _SCALAR = re.compile(rb'[^\s"{}\[\],:]++')
 # Bites of a bounded size, milliseconds at the most: what stands between brackets, with short strings
 # and small containers in it, two deep; and what stands in a string.
 _FLAT = rb'[^"{}\[\]]{1,128}+|"[^"\\]{0,128}+"'
-_SHALLOW = rb"(?:" + _FLAT + rb"|\{(?:" + _FLAT + rb"){0,32}+\}|\[(?:" + _FLAT + rb"){0,32}+\])"
-_BITE = re.compile(rb"(?:" + _SHALLOW + rb"|\{" + _SHALLOW + rb"{0,32}+\}|\[" + _SHALLOW + rb"{0,32}+\]){0,16}+")
-_STRING_BITE = re.compile(rb"(?:[^\"\\]{1,256}+|\\.){0,256}+", re.DOTALL)
+_SHALLOW = rb"(?:" + _FLAT + rb"|\{(?:" + _FLAT + rb"){0,32}\}|\[(?:" + _FLAT + rb"){0,32}\])"
+_BITE = re.compile(rb"(?:" + _SHALLOW + rb"|\{" + _SHALLOW + rb"{0,32}\}|\[" + _SHALLOW + rb"{0,32}\]){0,16}")
+_STRING_BITE = re.compile(rb"(?:[^\"\\]{1,256}+|\\.){0,256}", re.DOTALL)
 
 _QUOTE, _BACKSLASH = b'"', 0x5C
 _CLOSING = {b"{": b"}", b"[": b"]"}

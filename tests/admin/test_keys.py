@@ -133,7 +133,7 @@ REFUSED: list[tuple[str, str, Any, int, str | None, str]] = [
     ("GET", "teams/nobody", None, 404, "team", "irg teams create"),
     ("POST", "keys", {"name": "alice"}, 409, "name", "Choose another name"),
     ("POST", "keys", {"name": "bob", "team": "growht"}, 404, "team", "Did you mean growth"),
-    ("POST", "keys", {"name": "a/b"}, 400, "name", "slash"),
+    ("POST", "keys", {"name": "a/b"}, 400, "name", "support-bot"),
     ("POST", "keys", {"name": "bob", "modles": []}, 400, "modles", "Did you mean 'models'"),
     ("POST", "keys", {"name": "bob", "budgets": ["45/month"]}, 400, "budgets", "There is no field 'budgets'"),
     ("POST", "keys", {"name": 5}, 400, "name", "Write a name"),

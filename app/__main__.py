@@ -1,0 +1,5 @@
+"""`python -m app` is `irg`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,154 @@
+"""What every command shares: exit codes, talk and data, tables, and errors as sentences instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Loaded
+
+
+class Code(IntEnum):
+    """Exit codes, the same for every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    SETTINGS = 78
+
+
+class Failure(Exception):  # noqa: N818 - how a command ends, not what is wrong with it
+    """Ends a command with a sentence on stderr."""
+
+    def __init__(self, message: str, code: Code = Code.FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, the shapes of the admin API.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def guarded(run: Callable[[], object]) -> NoReturn:
+    """Runs the command line; whatever goes wrong becomes a sentence and an exit code."""
+    try:
+        run()
+    except Failure as failure:
+        say(failure.message)
+        sys.exit(failure.code)
+    except BrokenPipeError:  # `irg … | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at its end
+        sys.exit(Code.OK)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        say(_unexpected(error))
+        sys.exit(Code.FAILED)
+    sys.exit(Code.OK)
+
+
+def _unexpected(error: Exception) -> str:
+    """A fault of ours or of the machine's, in a sentence; without the exception's own words, which may hold a secret."""
+    if os.environ.get("IRG_LOG_LEVEL", "").lower() == "debug":
+        return "".join(traceback.format_exception(error)).rstrip()
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}."
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"irg failed unexpectedly ({type(error).__name__} in {Path(at.filename).name}, line {at.lineno}). "
+        "With IRG_LOG_LEVEL=debug it says more."
+    )
+
+
+def say(text: str) -> None:
+    """Talk: to stderr, so that stdout holds data alone."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """JSON as it came from the API: indented on a terminal, one line in a pipe."""
+    indent = 2 if sys.stdout.isatty() else None
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """A table on a terminal, tab-separated lines (without a header) in a pipe. `empty` is said if there is no row."""
+    rows = [[_plain(cell) for cell in row] for row in rows]
+    if not rows:
+        say(empty)
+        return
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE_HEAD)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """One thing's fields, a line each."""
+    width = max(map(len, fields)) if sys.stdout.isatty() else 0
+    for name, value in fields.items():
+        typer.echo(f"{name:<{width}}  {_plain(value)}" if width else f"{name}\t{_plain(value)}")
+
+
+def confirm_name(name: str, what: str, *, yes: bool) -> None:
+    """Asks a person to type a name before something is lost. Raises: `Failure`."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(f"{what} To do this in a script, add --yes.", Code.USAGE)
+    # Not typer.prompt: it puts a space on stdout, before the data that may follow.
+    typer.echo(f"{what}\nType {name} to go on: ", err=True, nl=False)
+    if sys.stdin.readline().strip() != name:
+        raise Failure("Not the name: nothing was changed.")
+
+
+_named_config: ContextVar[Path | None] = ContextVar("named_config", default=None)
+
+
+def name_config(path: Path | None) -> None:
+    """Remembers `irg --config FILE …` for the command that follows."""
+    _named_config.set(path)
+
+
+def settings(flags: Mapping[str, Any] | None = None, *, config: Path | None = None) -> Loaded:
+    """The settings, or all their faults and exit code 78. `config`: the command's own --config, if it has one."""
+    from app.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(flags, config=config or _named_config.get())
+    except SettingsError as error:
+        raise refused(error.faults) from None
+
+
+def refused(faults: Sequence[str]) -> Failure:
+    """Settings that cannot be used, as a command says it."""
+    listed = "\n".join(f"- {fault}" for fault in faults)
+    return Failure(f"The settings cannot be used:\n{listed}", Code.SETTINGS)
+
+
+def _plain(text: str) -> str:
+    """A cell never breaks its line nor moves the cursor."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,0 +1,54 @@
+"""`irg serve`: the gateway itself, until a signal ends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.frame import Code, Failure, settings
+
+Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on; 0 = any free one.")] = None,
+    config: Config = None,
+) -> None:
+    """Run the gateway. Logs are JSON lines on stdout; SIGTERM lets running answers end."""
+    import uvloop
+
+    from app.server import serve_gateway
+    from app.settings import ensure_admin_token
+    from app.store.port import StoreError
+    from app.telemetry import configure, get_logger
+
+    loaded = settings({"host": host, "port": port}, config=config)
+    if loaded.settings.imagerouter_api_key is None:
+        raise Failure(
+            "IMAGEROUTER_API_KEY is not set: it is the upstream key that the team shares.\n"
+            "Set it (or IMAGEROUTER_API_KEY_FILE), or try `irg demo`, which needs none.",
+            Code.SETTINGS,
+        )
+    try:
+        token, made = ensure_admin_token(loaded.settings)
+    except OSError as error:
+        raise Failure(f"The admin token cannot be kept in {loaded.settings.state_dir} ({error.strerror}).") from None
+    key = loaded.settings.imagerouter_api_key.get_secret_value()
+    configure(loaded.settings.log_level, secrets=[key, token])
+    log = get_logger("serve")
+    for warning in loaded.warnings:
+        log.warning("settings", message=warning)
+    if made is not None:
+        log.info("admin_token_made", path=str(made))
+    try:
+        uvloop.run(serve_gateway(loaded.settings, admin_token=token))
+    except (StoreError, OSError) as error:
+        raise Failure(_sentence(error)) from None
+
+
+def _sentence(error: Exception) -> str:
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
