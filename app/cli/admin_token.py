@@ -34,9 +34,7 @@ def rotate(yes: Yes = False, json: Json = False) -> None:
 
     loaded = settings()
     if loaded.settings.admin_token is not None:
-        raise Failure(
-            f"The admin token is set by {loaded.origins['admin_token']}: change it there.", Code.CONFLICT
-        )
+        raise Failure(f"The admin token is set by {loaded.origins['admin_token']}: change it there.", Code.CONFLICT)
     confirm_name("rotate", "Whoever uses the present admin token loses access.", yes=yes)
     path = token_path(loaded.settings)
     try:

@@ -29,7 +29,7 @@ class Code(IntEnum):
     SETTINGS = 78
 
 
-class Failure(Exception):  # noqa: N818 - how a command ends, not what is wrong with it
+class Failure(Exception):
     """Ends a command with a sentence on stderr."""
 
     def __init__(self, message: str, code: Code = Code.FAILED) -> None:
@@ -61,7 +61,7 @@ def guarded(run: Callable[[], object]) -> NoReturn:
 
 
 def _unexpected(error: Exception) -> str:
-    """A fault of ours or of the machine's, in a sentence; without the exception's own words, which may hold a secret."""
+    """A fault of ours or of the machine: a sentence without the exception's own words, which may hold a secret."""
     if os.environ.get("IRG_LOG_LEVEL", "").lower() == "debug":
         return "".join(traceback.format_exception(error)).rstrip()
     if isinstance(error, OSError) and error.strerror:
