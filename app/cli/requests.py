@@ -18,6 +18,8 @@ app = noun("Requests: the ledger's entries.")
 
 COLUMNS = ("created_at", "id", "key", "model", "state", "outcome", "status", "true cost", "charged", "tokens", "ms")
 
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
 # On a terminal the live feed has no table to fit columns to; longer cells push the rest.
 WIDTHS = (24, 30, 16, 28, 8, 20, 6, 14, 10, 8, 8)
 
@@ -73,7 +75,7 @@ def tail(json: Json = False, url: Url = None) -> None:
         if not gateway.running:
             raise Failure("No gateway is running here, so no request closes. Start one: irg serve.")
         for request in requests_of(gateway.stream("events")):
-            typer.echo(json_module.dumps(request, ensure_ascii=False) if json else _line(_row(request)))
+            typer.echo(json_module.dumps(request, ensure_ascii=False) if json else line_of(request))
     raise Failure("The gateway ended the feed: it is shutting down, or cannot read its ledger.")
 
 
@@ -97,10 +99,9 @@ def _row(request: dict[str, Any]) -> list[str]:
     ]
 
 
-def _line(cells: list[str]) -> str:
-    cells = [
-        "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cell) for cell in cells
-    ]
+def line_of(request: dict[str, Any]) -> str:
+    """A line of the live feed: in columns on a terminal, tab-separated in a pipe."""
+    cells = ["".join(letter if letter.isprintable() else UNPRINTABLE for letter in cell) for cell in _row(request)]
     if not sys.stdout.isatty():
         return "\t".join(cells)
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()

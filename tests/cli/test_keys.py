@@ -149,3 +149,15 @@ def test_a_name_with_anything_in_it_is_one_step_of_a_path(directory: Path) -> No
     for name in ("a b", "50%", "why?", "a#b", "ключ", "a&b=c"):
         assert irg("keys", "create", name).code == 0
         assert irg("keys", "disable", name, "--json").json["name"] == name
+
+
+def test_teams_are_listed_and_shown() -> None:
+    """With how many keys belong to each; pages go on behind their cursor."""
+    for name in ("growth", "sales"):
+        assert irg("teams", "create", name).code == 0
+    irg("keys", "create", "alice", "--team", "sales")
+    assert [row[:2] for row in irg("teams").cells] == [["growth", "0"], ["sales", "1"]]
+    assert dict(irg("teams", "show", "sales").cells)["keys"] == "1"
+    assert irg("teams", "create", "sales").code == 4
+    first = irg("teams", "--limit", "1")
+    assert ([row[0] for row in first.cells], "--after 'growth'" in first.err) == (["growth"], True)

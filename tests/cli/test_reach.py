@@ -181,6 +181,7 @@ def test_a_ledger_that_stays_in_use_is_told(directory: Path, monkeypatch: pytest
     assert [row[0] for row in irg("keys").cells] == ["alice"]
 
 
+@pytest.mark.scenario
 async def test_a_killed_gateway_does_not_stand_in_the_way(directory: Path) -> None:
     """Its lock ends with it, whatever its lock file still says: the next command opens the ledger itself."""
     environment = {"IRG_DATABASE_URL": f"sqlite:///{directory}/gateway.db", "IMAGEROUTER_API_KEY": "k" * 32}

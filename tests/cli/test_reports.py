@@ -7,11 +7,15 @@ import csv
 import json
 import sqlite3
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.cli.nouns import cost
+from app.cli.requests import line_of, requests_of
 from app.core.records import State
 from tests.admin.books import Books
 from tests.cli.conftest import Seed
@@ -153,3 +157,24 @@ def test_tail_without_a_gateway_says_why_nothing_comes(seed: Seed) -> None:
 def test_a_cost_is_shown_as_what_is_known_of_it(state: str, known: str | None, shown: str) -> None:
     """A true zero is a zero, and nothing else is."""
     assert cost({"state": state, "charged": known}, "charged") == shown
+
+
+FEED = (
+    b': ping\n\nid: 1\nevent: request\ndata: {"id": "req_1"}\n\nid: 2\nevent: request\ndata: {"id": "req_\xc3\xa9"}\n\n'
+)
+
+
+@given(st.lists(st.integers(0, len(FEED)), max_size=12))
+def test_the_feed_is_read_the_same_however_it_is_cut(cuts: list[int]) -> None:
+    """In any pieces, also inside a letter; comments are nobody's."""
+    edges = [0, *sorted(cuts), len(FEED)]
+    pieces = [FEED[start:end] for start, end in pairwise(edges)]
+    assert [request["id"] for request in requests_of(pieces)] == ["req_1", "req_é"]
+
+
+def test_a_line_of_the_feed_has_the_cells_of_the_list(seed: Seed) -> None:
+    """In a pipe the very same; a control character never reaches the terminal."""
+    seed(small)
+    requests = irg("requests", "--json").json["items"]
+    assert [line_of(request).split("\t") for request in requests] == irg("requests").cells
+    assert "\x1b" not in line_of(requests[0])
