@@ -1,202 +1,179 @@
-"""Reads costs, token counts and identity out of one decoded document of an answer.
+"""Reads costs, token counts and identity out of one document of an answer.
 
 Lives here: which JSON paths count (upstream.md: `usage.cost` is the true cost, the top-level `cost`
 what was charged; in streams under `response`), and what two costs mean together (decisions 15 and
-16). Must not live here: framing, encodings, chunks. Called by the tap, for a terminal event and for
-a whole body.
+16). Must not live here: framing, encodings, chunks, JSON's grammar. Called by the tap, for events
+and for a whole body.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+from app.core.document import Number, decode, is_repeated, object_in
 from app.core.money import BadCost, charged_from, parse_cost
-from app.core.pick import Bytes, Malformed, Members, Shape, pick
+from app.core.outline import Bytes
 from app.core.records import Cost, Reading, TokenUsage
 
 TOKEN_TEXT_MAX = 200
-NAME_TEXT_MAX = 512  # a longer id or model name is not one
+NAME_TEXT_MAX = 512  # what is longer is no id and no model's name
 
-_USAGE: Shape = {
-    b"cost": None,
-    b"input_tokens": None,
-    b"output_tokens": None,
-    b"total_tokens": None,
-    b"input_tokens_details": {b"cached_tokens": None},
-    b"output_tokens_details": {b"reasoning_tokens": None},
-    b"prompt_tokens": None,
-    b"completion_tokens": None,
-    b"prompt_tokens_details": {b"cached_tokens": None},
-    b"completion_tokens_details": {b"reasoning_tokens": None},
-}
-_RESPONSE: Shape = {
-    b"id": None,
-    b"model": None,
-    b"status": None,
-    b"error": None,
-    b"usage": _USAGE,
-    b"cost": None,
-}
-_BODY: Shape = {**_RESPONSE, b"output": None, b"choices": None, b"data": None}
-_EVENT: Shape = {b"type": None, b"error": None, b"response": _RESPONSE, b"usage": _USAGE, b"cost": None}
+_Object = dict[str, Any]
 
-_FALSY = frozenset({b"", b"null", b"false", b"0", b'""', b"{}", b"[]"})
-_COUNT = re.compile(rb"0|[1-9][0-9]{0,17}")  # 18 digits fit every database's integer
+_OUTPUTS = ("output", "choices", "data")
+_COUNT = re.compile(r"0|[1-9][0-9]{0,17}")  # 18 digits fit every database's integer
 
 
-@dataclass(frozen=True, slots=True)
-class EventReading:
+class EventReading(NamedTuple):
     """What one event of a stream says."""
 
     type: str | None
-    failed: bool  # it tells of an error
     reading: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """One place where a cost may stand: the cost, or the reason why there is none, with the token if it had one."""
+class _Told(NamedTuple):
+    """What stands at a place for a cost: the cost, or the reason why there is none and the token if there was one."""
 
-    cost: Cost | None = None
+    cost: Cost | None
     reason: str | None = None
     token: str | None = None
 
     @property
     def unusable(self) -> bool:
-        """Something stands there that is no cost (absent and null are not that)."""
+        """Something stands there that is no cost; absent and null are not that."""
         return self.reason not in (None, "no_cost", "cost_null")
 
 
-_NOT_TOLD = _Told(reason="no_cost")
-_DUPLICATE = _Told(reason="duplicate_cost")
+_NOT_TOLD = _Told(None, "no_cost")
+_NULL = _Told(None, "cost_null")
+_DUPLICATE = _Told(None, "duplicate_cost")
 
 
 def read_body(text: Bytes) -> Reading:
     """The reading of a whole JSON body. Raises: `Malformed`."""
-    body = pick(text, _BODY)
-    error = _truthy(body, b"error") and not any(_present(body, name) for name in (b"output", b"choices", b"data"))
-    reading = _read(body, _told(body, b"cost"))
-    return replace(reading, complete=True, failed=error or reading.failed, error_body=error)
+    body = decode(text)
+    error_body = _is_error(body.get("error")) and all(body.get(name) is None for name in _OUTPUTS)
+    true, charged = _true_cost(body), _told(body, "cost")
+    return _reading(body, true, charged, complete=True, failed=error_body, error_body=error_body)
 
 
 def read_event(text: Bytes) -> EventReading:
-    """The reading of the data of one event; costs count wherever an event may state them. Raises: `Malformed`."""
-    event = pick(text, _EVENT)
-    kind = event.string(b"type")
-    response = event.object(b"response")
-    if b"response" in event.repeated:
-        outer = Reading(unknown_reason=_DUPLICATE.reason)
-    else:
-        charged = _either(_told(response, b"cost"), _told(event, b"cost"))
-        outer = _read(response if b"response" in event.objects else event, *charged)
-    failed = outer.failed or kind in ("error", "response.failed") or _truthy(event, b"error")
-    return EventReading(kind, failed, replace(outer, failed=failed))
+    """The reading of the data of one event, whatever its type. Raises: `Malformed`."""
+    event = decode(text)
+    kind = event.get("type")
+    failed = kind in ("error", "response.failed") or _is_error(event.get("error"))
+    response = object_in(event, "response") or event  # an error event may state its cost flatly
+    if is_repeated(event, "response"):
+        return EventReading(kind, _reading({}, _DUPLICATE, _DUPLICATE, failed=failed))
+    charged, alarm = _told(event, "cost"), False
+    if response is not event:
+        charged, alarm = _either(_told(response, "cost"), charged)
+    return EventReading(kind, _reading(response, _true_cost(response), charged, alarm=alarm, failed=failed))
 
 
-def _read(response: Members, charged: _Told, charges_differ: bool = False) -> Reading:
-    usage = response.object(b"usage")
-    true = _DUPLICATE if b"usage" in response.repeated else _told(usage, b"cost")
-    reading = _weigh(true, charged)
-    return replace(
-        reading,
-        charge_mismatch=reading.charge_mismatch or charges_differ,
-        usage=_token_usage(usage),
-        response_id=_name(response, b"id"),
-        model_answered=_name(response, b"model"),
-        failed=response.string(b"status") == "failed",
+def _reading(
+    response: _Object,
+    true: _Told,
+    charged: _Told,
+    *,
+    failed: bool,
+    alarm: bool = False,
+    complete: bool = False,
+    error_body: bool = False,
+) -> Reading:
+    """What both costs say together (decision 16), and what else the response says."""
+    ceiling = charged_from(true.cost) if true.cost else None
+    return Reading(
+        true_cost=true.cost,
+        charged=charged.cost or ceiling,
+        true_cost_token=true.token,
+        charged_token=charged.token,
+        charged_derived=ceiling is not None and charged.cost is None,
+        charge_mismatch=alarm or _differs(charged, ceiling),
+        unknown_reason=_unknown_reason(true, charged),
+        usage=_token_usage(object_in(response, "usage")),
+        response_id=_name(response, "id"),
+        model_answered=_name(response, "model"),
+        complete=complete,
+        failed=failed or response.get("status") == "failed",
+        error_body=error_body,
     )
 
 
-def _told(members: Members, name: bytes) -> _Told:
-    if name in members.repeated:
-        return _DUPLICATE
-    if name in members.objects:
-        return _Told(reason="cost_not_a_number")
-    token = members.texts.get(name)
-    if token is None:
+def _differs(charged: _Told, ceiling: Cost | None) -> bool:
+    """The charge is not the one that the true cost makes."""
+    if ceiling is None:
+        return False
+    return charged.cost.picodollars != ceiling.picodollars if charged.cost else charged.unusable
+
+
+def _true_cost(response: _Object) -> _Told:
+    return _DUPLICATE if is_repeated(response, "usage") else _told(object_in(response, "usage"), "cost")
+
+
+def _told(members: _Object, name: str) -> _Told:
+    if name not in members:
         return _NOT_TOLD
-    if token == b"null":
-        return _Told(reason="cost_null")
-    text = token.decode("utf-8", "replace")
+    if is_repeated(members, name):
+        return _DUPLICATE
+    value = members[name]
+    if value is None:
+        return _NULL
+    if not isinstance(value, Number):
+        return _Told(None, "cost_not_a_number", json.dumps(value)[:TOKEN_TEXT_MAX])
     try:
-        return _Told(cost=parse_cost(text))
+        return _Told(parse_cost(value))
     except BadCost as bad:
-        return _Told(reason=f"cost_{bad.reason}", token=text[:TOKEN_TEXT_MAX])
+        return _Told(None, f"cost_{bad.reason}", value[:TOKEN_TEXT_MAX])
 
 
 def _either(inner: _Told, outer: _Told) -> tuple[_Told, bool]:
-    """The charge of a stream may stand in two places; if they differ, the larger one and an alarm."""
-    if inner.cost is None or outer.cost is None:
-        told = next((told for told in (inner, outer) if told.cost), inner if inner.reason != "no_cost" else outer)
-        return told, told.cost is not None and (inner.unusable or outer.unusable)
-    larger = max(inner, outer, key=lambda told: told.cost.picodollars if told.cost else 0)
-    return larger, inner.cost.picodollars != outer.cost.picodollars
+    """The charge of a stream may stand in two places; if they differ: the larger one, and an alarm."""
+    if inner.cost and outer.cost:
+        larger = max(inner, outer, key=lambda told: told.cost.picodollars if told.cost else 0)
+        return larger, inner.cost.picodollars != outer.cost.picodollars
+    if inner.cost or outer.cost:
+        return (inner, outer.unusable) if inner.cost else (outer, inner.unusable)
+    return (outer, False) if inner.reason == "no_cost" else (inner, False)
 
 
-def _weigh(true: _Told, charged: _Told) -> Reading:
-    """What both costs say together (decision 16)."""
-    if true.cost is None:
-        reason = charged.reason if true.reason == "no_cost" and charged.cost is None else true.reason
-        return Reading(
-            charged=charged.cost,
-            true_cost_token=true.token,
-            charged_token=charged.token,
-            unknown_reason=reason,
-        )
-    ceiling = charged_from(true.cost)
-    if charged.cost is None:
-        return Reading(
-            true_cost=true.cost,
-            charged=ceiling,
-            charged_token=charged.token,
-            charged_derived=True,
-            charge_mismatch=charged.unusable,
-        )
-    mismatch = charged.cost.picodollars != ceiling.picodollars
-    return Reading(true_cost=true.cost, charged=charged.cost, charge_mismatch=mismatch)
+def _unknown_reason(true: _Told, charged: _Told) -> str | None:
+    if true.reason == "no_cost" and charged.reason is not None:
+        return charged.reason
+    return true.reason
 
 
-def _token_usage(usage: Members) -> TokenUsage:
-    inputs = _count(usage, b"input_tokens"), _count(usage, b"prompt_tokens")
-    outputs = _count(usage, b"output_tokens"), _count(usage, b"completion_tokens")
-    cached = (
-        _count(usage.object(b"input_tokens_details"), b"cached_tokens"),
-        _count(usage.object(b"prompt_tokens_details"), b"cached_tokens"),
-    )
-    reasoning = (
-        _count(usage.object(b"output_tokens_details"), b"reasoning_tokens"),
-        _count(usage.object(b"completion_tokens_details"), b"reasoning_tokens"),
-    )
+def _token_usage(usage: _Object) -> TokenUsage:
+    """Counts by the names of the Responses API, else by those of chat completions."""
+    input_details = object_in(usage, "input_tokens_details") or object_in(usage, "prompt_tokens_details")
+    output_details = object_in(usage, "output_tokens_details") or object_in(usage, "completion_tokens_details")
     return TokenUsage(
-        input_tokens=_first(inputs),
-        cached_tokens=_first(cached),
-        output_tokens=_first(outputs),
-        reasoning_tokens=_first(reasoning),
-        total_tokens=_count(usage, b"total_tokens"),
+        input_tokens=_count(usage, "input_tokens", "prompt_tokens"),
+        cached_tokens=_count(input_details, "cached_tokens"),
+        output_tokens=_count(usage, "output_tokens", "completion_tokens"),
+        reasoning_tokens=_count(output_details, "reasoning_tokens"),
+        total_tokens=_count(usage, "total_tokens"),
     )
 
 
-def _first(counts: tuple[int | None, ...]) -> int | None:
-    return next((count for count in counts if count is not None), None)
+def _count(members: _Object, *names: str) -> int | None:
+    for name in names:
+        value = members.get(name)
+        if isinstance(value, Number) and _COUNT.fullmatch(value):
+            return int(value)
+    return None
 
 
-def _count(members: Members, name: bytes) -> int | None:
-    text = members.texts.get(name)
-    return int(text) if text is not None and _COUNT.fullmatch(text) else None
+def _name(response: _Object, name: str) -> str | None:
+    """An id or a model's name, unless it is one that no ledger should hold."""
+    value = response.get(name)
+    if not isinstance(value, str) or isinstance(value, Number) or not value.isprintable():
+        return None
+    return value if 0 < len(value) <= NAME_TEXT_MAX else None
 
 
-def _name(members: Members, name: bytes) -> str | None:
-    text = members.string(name)
-    return text if text and len(text) <= NAME_TEXT_MAX else None
-
-
-def _present(members: Members, name: bytes) -> bool:
-    return members.texts.get(name, b"null") != b"null"
-
-
-def _truthy(members: Members, name: bytes) -> bool:
-    return members.texts.get(name, b"") not in _FALSY
-
-
-__all__ = ["EventReading", "Malformed", "read_body", "read_event"]
+def _is_error(value: Any) -> bool:
+    """A good answer has `"error": null`; other falsy values tell of no failure either."""
+    return bool(value) and value != Number("0")

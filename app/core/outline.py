@@ -19,7 +19,7 @@ OUTLINE_BYTES_MAX = 64 * 1024
 WALKED_DEPTH_MAX = 3  # objects that are looked into: an event, its response, its usage
 NESTING_MAX = 512
 
-_SPACE = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*+")
+_SPACE = re.compile(rb"[ \t\n\r]*+")
 _COLON = re.compile(rb"[ \t\n\r]*+:[ \t\n\r]*+")
 _SEPARATOR = re.compile(rb"[ \t\n\r]*+([,}])[ \t\n\r]*+")
 _SCALAR = re.compile(rb'[^\s"{}\[\],:]++')

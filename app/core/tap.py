@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from app.core.costs import Malformed, read_body, read_event
+from app.core.costs import read_body, read_event
+from app.core.document import Malformed
 from app.core.decode import Inflater, TooLarge, Undecodable
 from app.core.records import Reading
-from app.core.sse import EVENT_BYTES_MAX, Bytes, Event, EventSplitter
+from app.core.outline import Bytes
+from app.core.sse import EVENT_BYTES_MAX, Event, EventSplitter
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
 HEAVY_BYTES = 256 * 1024
@@ -183,7 +185,7 @@ class StreamTap:
         if told.type in _TERMINAL_TYPES:
             self.ended = True
             self.reading = replace(self._with_identity(told.reading), complete=True)
-        elif told.failed:
+        elif told.reading.failed:
             reason = told.reading.unknown_reason and "no_terminal_event"
             self.reading = replace(self._with_identity(told.reading), unknown_reason=reason)
         elif told.type == "response.created":

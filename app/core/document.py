@@ -1,0 +1,76 @@
+"""Decodes one JSON object so that nothing said about money is lost in decoding.
+
+Lives here: JSON as the reader of costs needs it: numbers stay the text they are, a name that
+stands twice in one object is seen, and a large text costs bounded memory (`core.outline`). Must
+not live here: what a member means. Called by `core.costs`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from app.core.outline import Bytes, outline
+
+# A larger text is cut to its outline first.
+DECODED_BYTES_MAX = 16 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Malformed(ValueError):  # noqa: N818 - it is the text that is so
+    """The text is not one whole JSON object."""
+
+
+class Number(str):
+    """A JSON number (or NaN, Infinity, -Infinity, which some servers send) as it was written."""
+
+    __slots__ = ()
+
+
+class Repeating(dict[str, Any]):
+    """An object in which names stand more than once; as usual the last of each is its value."""
+
+    repeated: frozenset[str]
+
+
+def decode(text: Bytes) -> dict[str, Any]:
+    """The object that `text` is. Broken UTF-8 and raw control characters in strings are let pass.
+
+    Raises: `Malformed` if it is no object, breaks off, nests too deep, or is followed by more.
+    """
+    try:
+        text = text.removeprefix(_BOM)
+        if len(text) > DECODED_BYTES_MAX:
+            text = outline(text)
+        value = _decoder.decode(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise Malformed from error
+    if not isinstance(value, dict):
+        raise Malformed
+    return value
+
+
+def object_in(members: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object of that name; an empty one if there is none."""
+    value = members.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def is_repeated(members: dict[str, Any], name: str) -> bool:
+    return isinstance(members, Repeating) and name in members.repeated
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    repeating = Repeating(members)
+    names = [name for name, _ in pairs]
+    repeating.repeated = frozenset(name for name in members if names.count(name) > 1)
+    return repeating
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=Number, parse_int=Number, parse_constant=Number, strict=False
+)
