@@ -40,9 +40,7 @@ class Gateway:
         settings = services.settings
         self.services = services
         self.upstream = upstream
-        self.inflight = Inflight(
-            concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max
-        )
+        self.inflight = Inflight(concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max)
         self.credential = UpstreamCredential(upstream_key(settings))
         self.endpoint = ResponsesEndpoint(
             proxy_settings(settings), self.credential, services.keyring, services.ledger, upstream, self.inflight
@@ -154,9 +152,7 @@ def api_error(request: Request, error: ApiError) -> Response:
     del request
     request_id = new_id("req")
     headers = {"x-request-id": request_id, "x-irg-request-id": request_id, "x-error-source": "gateway"}
-    return Response(
-        error.body(), error.status, headers=headers | dict(error.headers), media_type="application/json"
-    )
+    return Response(error.body(), error.status, headers=headers | dict(error.headers), media_type="application/json")
 
 
 def _describe_data_plane(app: FastAPI) -> None:

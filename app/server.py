@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
         self._delay_seconds = delay_seconds
         self._on_signal = on_signal
         self._signals = 0
+        self.on_started: Callable[[], None] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also listens on the Unix socket: never with TLS, since its file permission is the authority."""
@@ -74,6 +75,7 @@ class Server(uvicorn.Server):
             sock=self._local,
         )
         self.servers.append(local)
+        self.on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -119,19 +121,17 @@ async def serve_gateway(
                 delay_seconds=settings.shutdown_delay_seconds,
                 on_signal=gateway.begin_drain,
             )
-            reporter = asyncio.create_task(_report_ready(server, Ready(gateway, url, socket_path, server.stop), on_ready))
+            ready = Ready(gateway, url, socket_path, server.stop)
+            server.on_started = lambda: _report_ready(ready, on_ready)
             try:
                 await server.serve(sockets=[tcp])
             finally:
-                reporter.cancel()
                 if server.force_exit:
                     gateway.drain_seconds = 0.0
                 await gateway.end()
 
 
-async def _report_ready(server: Server, ready: Ready, on_ready: Callable[[Ready], None] | None) -> None:
-    while not server.started:
-        await asyncio.sleep(0.005)
+def _report_ready(ready: Ready, on_ready: Callable[[Ready], None] | None) -> None:
     log.info("ready", url=ready.url, socket=str(ready.socket_path))
     if on_ready is not None:
         on_ready(ready)

@@ -1,56 +1,83 @@
 """Logs: one JSON object a line on stdout, one line per closed request; no secret, no prompt.
 
 structlog writes them; the standard library's loggers (uvicorn's) pass through the same door.
-A redaction at the end is a second net: nothing should reach it, and what does is masked.
+A redaction of the finished line is a second net: nothing should reach it, and what does is masked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
+from urllib.parse import quote
 
 import msgspec
 import structlog
 
+from app.core.clock import format_time, now
 from app.core.money import format_usd
 from app.core.records import Admitted, Cost, Intent, Settlement
 
-REDACTED = "«redacted»"
+REDACTED = "«redacted»".encode()
+
+# A shorter text would be masked where it is no secret.
+MASKED_CHARACTERS_MIN = 8
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_TEAM_KEY = re.compile(r"irg_[0-9a-hjkmnp-tv-z]{20,}")
+_TEAM_KEY = re.compile(rb"irg_[0-9a-hjkmnp-tv-z]{20,}")
 
 Event = structlog.typing.EventDict
 
 
+class _Lines:
+    """Where rendered lines go: one write and one flush each. A line that cannot be written is lost, no more.
+
+    A full disk or a closed pipe must neither end a relay nor keep a cost from being settled.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._bytes: BinaryIO | None = getattr(out, "buffer", None)  # UTF-8 whatever the locale says
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self._bytes is not None:
+                self._bytes.write(line)
+                self._bytes.flush()
+            else:
+                self._out.write(line.decode())
+                self._out.flush()
+
+    debug = info = warning = error = critical = msg = write
+
+
+class _Door(logging.Handler):
+    """The standard library's records become lines of the same kind."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(source=record.name)
+        level = logging.getLevelName(record.levelno).lower()
+        try:
+            event = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit their text
+            event = str(record.msg)
+        getattr(log, level if level in _LEVELS else "error")(event, exc_info=record.exc_info)
+
+
 def configure(level: str, *, secrets: Iterable[str] = (), stream: TextIO | None = None) -> None:
     """Sets logging up for a process. `secrets` never appear in a line, whoever logs them."""
-    out = stream or sys.stdout
-    shared: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-    ]
-    render: list[structlog.typing.Processor] = [
-        structlog.processors.format_exc_info,
-        Redaction(secrets),
-        structlog.processors.JSONRenderer(serializer=_to_json),
-    ]
     structlog.configure(
-        processors=[*shared, *render],
+        processors=[_stamp, structlog.processors.format_exc_info, Rendering(secrets)],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    door = logging.StreamHandler(out)
-    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    door.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_named, remove, *render])
-    )
+    lines = _Lines(stream or sys.stdout)
     root = logging.getLogger()
-    root.handlers[:] = [door]
+    root.handlers[:] = [_Door()]
     root.setLevel(max(_LEVELS[level], logging.INFO))
     for noisy in ("uvicorn.access", "httpx", "httpcore", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -97,36 +124,31 @@ def log_request(intent: Intent, admitted: Admitted, settlement: Settlement) -> N
     )
 
 
-class Redaction:
-    """Masks configured secrets and anything that looks like a team key, in every text of a line."""
+class Rendering:
+    """An event as one line of JSON, and in it configured secrets and anything like a team key masked."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= 8}, key=len, reverse=True)
-        self._secrets = tuple(known)
+        known = {secret for secret in secrets if len(secret) >= MASKED_CHARACTERS_MIN}
+        forms = {form for secret in known for form in (secret, quote(secret, safe=""), _in_json(secret))}
+        self._secrets = tuple(form.encode() for form in sorted(forms, key=len, reverse=True))
 
-    def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        for name, value in event.items():
-            if isinstance(value, str):
-                event[name] = self._clean(value)
-        return event
-
-    def _clean(self, text: str) -> str:
+    def __call__(self, _logger: Any, _method: str, event: Event) -> tuple[tuple[bytes], dict[str, Any]]:
+        line = msgspec.json.encode(event, enc_hook=str)
         for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, REDACTED)
-        return _TEAM_KEY.sub(REDACTED, text) if "irg_" in text else text
+            if secret in line:
+                line = line.replace(secret, REDACTED)
+        if b"irg_" in line:
+            line = _TEAM_KEY.sub(REDACTED, line)
+        return (line + b"\n",), {}
+
+
+def _in_json(text: str) -> str:
+    return msgspec.json.encode(text).decode()[1:-1]
+
+
+def _stamp(_logger: Any, method: str, event: Event) -> Event:
+    return {"at": format_time(now()), "level": method, **event}
 
 
 def _money(cost: Cost | None) -> str | None:
     return format_usd(cost.picodollars) if cost is not None else None
-
-
-def _named(_logger: Any, _method: str, event: Event) -> Event:
-    record = event.get("_record")
-    if isinstance(record, logging.LogRecord):
-        event["source"] = record.name
-    return event
-
-
-def _to_json(event: Event, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()

@@ -1,11 +1,11 @@
 """A whole gateway on real sockets inside the test's loop, and a client that sees every byte.
 
-    async with gateway_before(upstream.url, tmp_path) as gateway:
-        secret = await gateway.create_key("alice")
-        async with gateway.post({"model": "m", "input": "hi"}, secret) as reply:
-            assert reply.status == 200
-            assert await reply.chunk() == b"…"          # one HTTP chunk, as it was sent
-        row = await gateway.row(reply.header("x-irg-request-id"))
+async with gateway_before(upstream.url, tmp_path) as gateway:
+    secret = await gateway.create_key("alice")
+    async with gateway.post({"model": "m", "input": "hi"}, secret) as reply:
+        assert reply.status == 200
+        assert await reply.chunk() == b"…"          # one HTTP chunk, as it was sent
+    row = await gateway.row(reply.header("x-irg-request-id"))
 """
 
 from __future__ import annotations
@@ -204,10 +204,9 @@ async def gateway_before(upstream_url: str, directory: Path, **overrides: Any) -
     """A gateway in front of an upstream; ended as a signal would end it."""
     started: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
     settings = settings_for(upstream_url, directory, **overrides)
-    serving = asyncio.create_task(
-        serve_gateway(settings, admin_token=ADMIN_TOKEN, on_ready=started.set_result)
-    )
-    await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
+    serving = asyncio.create_task(serve_gateway(settings, admin_token=ADMIN_TOKEN, on_ready=started.set_result))
+    both: set[asyncio.Future[Any]] = {serving, started}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         await serving
     ready = started.result()

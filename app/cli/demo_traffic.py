@@ -15,15 +15,14 @@ import httpx
 # One request at a time: at most one in each pause, so never more than two a second.
 PAUSE_SECONDS = (0.5, 2.5)
 
-_MODELS = (
-    "openai/gpt-4o-mini",
-    "openai/gpt-4o-mini",
-    "openai/gpt-5-mini",
-    "anthropic/claude-haiku-4.5",
-    "google/gemini-2.5-flash",
-    "mistralai/mistral-small",
-    "sim/no-cost",  # now and then the upstream keeps a cost to itself
-)
+_MODELS = {  # and how often of a hundred
+    "openai/gpt-4o-mini": 36,
+    "openai/gpt-5-mini": 20,
+    "anthropic/claude-haiku-4.5": 18,
+    "google/gemini-2.5-flash": 14,
+    "mistralai/mistral-small": 10,
+    "sim/no-cost": 2,  # now and then the upstream keeps a cost to itself
+}
 _PROMPTS = (
     "Summarise the release notes in two sentences.",
     "Translate 'good morning' into Portuguese.",
@@ -52,7 +51,8 @@ async def trickle(url: str, team_secrets: Sequence[str], *, until: asyncio.Event
 async def _request(client: httpx.AsyncClient, secret: str, choice: random.Random) -> None:
     streamed = choice.randrange(100) < _STREAMED_PERCENT
     leaves = streamed and choice.randrange(100) < _LEFT_PERCENT
-    body = {"model": choice.choice(_MODELS), "input": choice.choice(_PROMPTS), "stream": streamed}
+    (model,) = choice.choices(list(_MODELS), weights=list(_MODELS.values()))
+    body = {"model": model, "input": choice.choice(_PROMPTS), "stream": streamed}
     headers = {"authorization": f"Bearer {secret}"}
     async with client.stream("POST", "/v1/openai/responses", json=body, headers=headers) as answer:
         async for _ in answer.aiter_raw():

@@ -25,7 +25,7 @@ class ApiError(Exception):
         code: str,
         message: str,
         *,
-        type: str = "invalid_request_error",  # noqa: A002 - the field's name in the shape
+        type: str = "invalid_request_error",
         param: str | None = None,
         headers: HeaderPairs = (),
     ) -> None:
@@ -115,9 +115,7 @@ def wrong_method(method: str, allowed: str) -> ApiError:
 
 
 def _overloaded(code: str, message: str, retry_after_seconds: int) -> ApiError:
-    return ApiError(
-        503, code, message, type="server_error", headers=(("retry-after", str(retry_after_seconds)),)
-    )
+    return ApiError(503, code, message, type="server_error", headers=(("retry-after", str(retry_after_seconds)),))
 
 
 def overloaded() -> ApiError:

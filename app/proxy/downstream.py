@@ -111,7 +111,7 @@ _date = b""
 
 def http_date() -> bytes:
     """The Date header's value, made once a second."""
-    global _date_second, _date  # noqa: PLW0603 - a cache of the clock, not state
+    global _date_second, _date
     second = int(time.time())
     if second != _date_second:
         _date_second, _date = second, formatdate(second, usegmt=True).encode()

@@ -17,7 +17,7 @@ from app.accounts.ledger import Ledger
 from app.core.errors import ApiError, invalid_api_key, model_not_allowed, response_not_found
 from app.core.headers import upstream_request_id
 from app.core.ids import new_id
-from app.core.records import Admitted, Intent, Outcome, Reading, Refused, RefusalReason, Settlement
+from app.core.records import Admitted, Intent, Outcome, Reading, RefusalReason, Refused, Settlement
 from app.core.verdict import Break, Verdict, judge
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
@@ -145,9 +145,7 @@ class Exchange:
         status = self._answer.status if self._answer is not None else None
         headers = self._answer.headers if self._answer is not None else ()
         retry_after = any(name == b"retry-after" for name, _ in headers)
-        verdict = judge(
-            status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone
-        )
+        verdict = judge(status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone)
         settlement = self._settlement(verdict, reading, status, upstream_request_id(headers))
         await asyncio.shield(self._ledger.settle(settlement))
         log_request(self._intent, self.admitted, settlement)

@@ -82,10 +82,21 @@ async def read_policy(body: bytes) -> Policy:
 
 def _fields(body: bytes) -> dict[str, bytes]:
     """The policy fields' JSON texts. Raises: `ApiError` 400."""
+    fields: dict[str, bytes] = {}
+    for name, value in _members_of(body).items():
+        if name.text in _POLICY_FIELDS:
+            if name.text in fields:
+                raise bad_request(f"{name.text} stands twice in the body. Send it once.", name.text)
+            fields[name.text] = bytes(value)
+    return fields
+
+
+def _members_of(body: bytes) -> dict[_Name, msgspec.Raw]:
+    """Every member of the outer object, equal names included. Raises: `ApiError` 400."""
     try:
         if not body.isascii():
             body.decode("utf-8")  # the parser skips over strings that nobody asked for
-        members = _members.decode(body)
+        return _members.decode(body)
     except UnicodeDecodeError as error:
         raise bad_request(f"The body is not valid UTF-8 (byte {error.start}).") from None
     except RecursionError:
@@ -94,13 +105,6 @@ def _fields(body: bytes) -> dict[str, bytes]:
         raise bad_request("The body must be a JSON object.") from None
     except msgspec.DecodeError as error:
         raise bad_request(f"The body is not valid JSON: {error}.") from None
-    fields: dict[str, bytes] = {}
-    for name, value in members.items():
-        if name.text in _POLICY_FIELDS:
-            if name.text in fields:
-                raise bad_request(f"{name.text} stands twice in the body. Send it once.", name.text)
-            fields[name.text] = bytes(value)
-    return fields
 
 
 def _value(fields: dict[str, bytes], name: str) -> object:
@@ -144,9 +148,10 @@ def _depth_after(piece: bytes, depth: int, inside_string: bool) -> tuple[int, bo
     parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
     outside = b"".join(parts[1 if inside_string else 0 :: 2])
     steps = outside.translate(_STEP, _NOT_BRACKETS)
-    for depth in itertools.accumulate((1 if step == 1 else -1 for step in steps), initial=depth):  # noqa: B020
-        if depth > DEPTH_MAX:
+    for level in itertools.accumulate((1 if step == 1 else -1 for step in steps), initial=depth):
+        if level > DEPTH_MAX:
             raise _too_deep()
+        depth = level
     return depth, inside_string ^ (len(parts) % 2 == 0)
 
 

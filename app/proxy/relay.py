@@ -51,7 +51,7 @@ class Chunks:
         self._answer = answer
         self._pending: asyncio.Task[bytes | None] | None = None
 
-    async def next(self, patience_seconds: float | None = None) -> bytes | None | Late:
+    async def next(self, patience_seconds: float | None = None) -> bytes | Late | None:
         if self._pending is None:
             if patience_seconds is None:
                 return await self._answer.read()

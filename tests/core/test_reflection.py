@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ def fed(chunks: list[bytes], flush_after: set[int] = frozenset()) -> tuple[bytes
 
 def cut(whole: bytes, places: list[int]) -> list[bytes]:
     marks = sorted({0, len(whole), *(place % (len(whole) + 1) for place in places)})
-    return [whole[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [whole[start:end] for start, end in pairwise(marks)]
 
 
 near_misses = st.lists(

@@ -265,9 +265,7 @@ async def test_errors_that_cannot_pass_are_replaced(
         json_answer({"error": {"message": "Insufficient credits"}}, 403),
     ],
 )
-async def test_no_credits_is_not_retried(
-    gateway: GatewayUnderTest, upstream: ScriptedUpstream, answer: bytes
-) -> None:
+async def test_no_credits_is_not_retried(gateway: GatewayUnderTest, upstream: ScriptedUpstream, answer: bytes) -> None:
     """Trying again does not fill an account."""
     secret = await gateway.create_key()
     upstream.answer(answer)

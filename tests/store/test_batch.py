@@ -192,7 +192,7 @@ async def test_the_dearest_costs_are_summed_exactly(store: Store) -> None:
 
 
 async def test_one_impossible_operation_does_not_harm_its_neighbours(store: Store) -> None:
-    """A request id that is taken is refused with `LedgerUnavailable`; everything beside it in the batch goes through."""
+    """A request id that is taken is refused with `LedgerUnavailable`; its neighbours go through."""
     alice = await a_holder(store)
     twice = new_id("req")
     taken = alice.intent(request_id=twice)
@@ -231,7 +231,9 @@ async def test_a_change_that_is_refused_undoes_only_itself(store: Store) -> None
     assert len(await rows(store)) == 2
 
 
-async def test_a_settlement_of_a_row_that_never_was_is_reported(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_settlement_of_a_row_that_never_was_is_reported(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It cannot be booked, but a lost cost is not passed over in silence."""
     await store.settle(settled("req_01NEVERWAS"), 1)
     assert "settlement_without_row" in capsys.readouterr().out

@@ -21,13 +21,14 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 import httpx
 import truststore
 
+from app.proxy.upstream.httpx_faults import failure_of
 from app.proxy.upstream.port import (
     Fault,
     Framing,
@@ -139,7 +140,7 @@ class HttpxUpstream:
                 )
             except BaseException as error:
                 self._leave(pool)
-                failure = _failure(error, in_head=True)
+                failure = failure_of(error, in_head=True)
                 if failure is None:
                     raise
                 if last or failure.sent or isinstance(failure, UpstreamTimeout) or failure.fault is Fault.CERTIFICATE:
@@ -222,24 +223,19 @@ class HttpxAnswer:
         self._closed = False
 
     async def read(self) -> bytes | None:
+        chunk: bytes | None = b""
+        while chunk == b"" and not self._aborted:
+            try:
+                chunk = await anext(self._chunks, None)
+            except Exception as error:
+                failure = failure_of(error, in_head=False)
+                if failure is None:
+                    raise
+                if not self._aborted:
+                    raise failure from None
         if self._aborted:
             raise UpstreamError(Fault.ABORTED, sent=True)
-        try:
-            while True:
-                chunk = await anext(self._chunks)
-                if chunk:
-                    return chunk
-        except StopAsyncIteration:
-            if self._aborted:
-                raise UpstreamError(Fault.ABORTED, sent=True) from None
-            return None
-        except Exception as error:
-            if self._aborted:
-                raise UpstreamError(Fault.ABORTED, sent=True) from None
-            failure = _failure(error, in_head=False)
-            if failure is None:
-                raise
-            raise failure from None
+        return chunk
 
     def abort(self) -> None:
         if self._aborted or self._closed:
@@ -281,51 +277,3 @@ def _framing(status: int, headers: Headers) -> Framing:
     if b"chunked" in names.get(b"transfer-encoding", b"").lower():
         return Framing.CHUNKED
     return Framing.LENGTH if b"content-length" in names else Framing.CLOSE
-
-
-def _failure(error: BaseException, *, in_head: bool) -> UpstreamError | None:
-    """What an httpx error means, in fixed words; None if it is no error of the wire."""
-    match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return UpstreamTimeout(Fault.CONNECT_TIMEOUT, sent=False)
-        case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
-            return UpstreamError(_connect_fault(error), sent=False)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return UpstreamTimeout(Fault.HEAD_TIMEOUT if in_head else Fault.IDLE_TIMEOUT, sent=True)
-        case httpx.RemoteProtocolError():
-            closed = str(error).startswith(("peer closed connection", "Server disconnected"))
-            return UpstreamError(Fault.EOF if closed else Fault.PROTOCOL, sent=True)
-        case httpx.LocalProtocolError():
-            return UpstreamError(Fault.PROTOCOL, sent=False)
-        case httpx.TransportError():
-            return UpstreamError(Fault.RESET, sent=True)
-    return None
-
-
-def _connect_fault(error: BaseException) -> Fault:
-    for cause in _causes(error):
-        match cause:
-            case ssl.SSLCertVerificationError():
-                return Fault.CERTIFICATE
-            case ssl.SSLError():
-                return Fault.TLS
-            case socket.gaierror():
-                return Fault.DNS
-            case ConnectionRefusedError():
-                return Fault.REFUSED
-    return Fault.CONNECT
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and everything that led to it, groups included."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        cause = waiting.pop()
-        if cause is None or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        waiting += [cause.__cause__, cause.__context__]
-        if isinstance(cause, BaseExceptionGroup):
-            waiting += cause.exceptions
