@@ -7,6 +7,7 @@ A redaction of the finished line is a second net: nothing should reach it, and w
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import sys
@@ -76,6 +77,8 @@ def configure(level: str, *, secrets: Iterable[str] = (), stream: TextIO | None 
         cache_logger_on_first_use=False,
     )
     lines = _Lines(stream or sys.stdout)
+    global _requests  # noqa: PLW0603 - bound once here, or every request's line would be bound anew
+    _requests = structlog.get_logger().bind()
     root = logging.getLogger()
     root.handlers[:] = [_Door()]
     root.setLevel(max(_LEVELS[level], logging.INFO))
@@ -88,7 +91,7 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(source=name)
 
 
-_requests = structlog.get_logger()
+_requests: Any = structlog.get_logger()
 
 
 def log_request(intent: Intent, admitted: Admitted, settlement: Settlement) -> None:
@@ -133,7 +136,7 @@ class Rendering:
         self._secrets = tuple(form.encode() for form in sorted(forms, key=len, reverse=True))
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> tuple[tuple[bytes], dict[str, Any]]:
-        line = msgspec.json.encode(event, enc_hook=str)
+        line = _to_json(event)
         for secret in self._secrets:
             if secret in line:
                 line = line.replace(secret, REDACTED)
@@ -142,12 +145,20 @@ class Rendering:
         return (line + b"\n",), {}
 
 
+def _to_json(event: Event) -> bytes:
+    """One line, whatever an event holds: half a surrogate pair or a number of forty digits must not lose it."""
+    try:
+        return msgspec.json.encode(event, enc_hook=str)
+    except (msgspec.MsgspecError, ValueError, OverflowError, TypeError):
+        return json.dumps(event, default=str).encode()
+
+
 def _in_json(text: str) -> str:
     return msgspec.json.encode(text).decode()[1:-1]
 
 
 def _stamp(_logger: Any, method: str, event: Event) -> Event:
-    return {"at": format_time(now()), "level": method, **event}
+    return {"at": format_time(now()), "level": method, "event": event.pop("event", None), **event}
 
 
 def _money(cost: Cost | None) -> str | None:
