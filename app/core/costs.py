@@ -62,7 +62,7 @@ def read_body(text: Bytes) -> Reading:
 def read_event(text: Bytes) -> EventReading:
     """The reading of the data of one event, whatever its type. Raises: `Malformed`."""
     event = decode(text)
-    kind = event.get("type")
+    kind = event["type"] if isinstance(event.get("type"), str) else None
     failed = kind in ("error", "response.failed") or _is_error(event.get("error"))
     response = object_in(event, "response") or event  # an error event may state its cost flatly
     if is_repeated(event, "response"):
