@@ -41,7 +41,7 @@ class Writer:
         self._loop = loop
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._waiting: list[Operation] = []  # settlements that could not be written yet
-        self._available = True
+        self._fault: str | None = None  # why the database cannot be written
         self._beat_at = 0.0
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -49,7 +49,7 @@ class Writer:
     @property
     def healthy(self) -> bool:
         """The last attempt to write went well, and nothing waits for the next."""
-        calm = self._available and not self._waiting and self._database.spool.empty
+        calm = self._fault is None and not self._waiting and self._database.spool.empty
         return calm and self._thread.is_alive()
 
     def start(self) -> None:
@@ -81,17 +81,16 @@ class Writer:
         while running:
             taken, running = self._take()
             operations = self._waiting + [operation for operation in taken if not operation.unwanted]
-            if operations or not self._available or time.monotonic() >= self._beat_at:
-                self._write(operations)
-            if not self._database.spool.empty and self._available:
-                self._empty_spool()
+            if operations or self._fault is not None or time.monotonic() >= self._beat_at:
+                written = self._write(operations) and self._empty_spool()
+                self._note_fault(None if written else self._fault)
             self._waiting = self._spool_late(operations, all_of_them=not running)
             self._answer(operations)
 
     def _take(self) -> tuple[list[Operation], bool]:
         """All that is queued, waiting a while for the first; False once `stop` was called."""
         taken: list[Operation] = []
-        calm = self._available and not self._waiting
+        calm = self._fault is None and not self._waiting
         try:
             operation = self._queue.get(timeout=HEARTBEAT_SECONDS if calm else RETRY_SECONDS)
             while operation is not None:
@@ -115,9 +114,6 @@ class Writer:
                 return self._write_singly(operations)
             self._blame(operations[0], error)
             return True
-        if not self._available:
-            log.info("ledger_writable")
-        self._available = True
         for operation, result in results:
             operation.answer(result)
         return True
@@ -144,7 +140,7 @@ class Writer:
             if intents:
                 verdicts = batch.admit([intent for _, intent in intents])
                 results += zip((one for one, _ in intents), verdicts, strict=True)
-            if not self._available or time.monotonic() >= self._beat_at:
+            if self._fault is not None or time.monotonic() >= self._beat_at:
                 self._database.beat()
                 self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
         return results
@@ -165,9 +161,7 @@ class Writer:
 
     def _refuse(self, operations: list[Operation], error: Exception) -> None:
         """The database cannot be written: settlements wait, all else must not."""
-        if self._available:
-            log.error("ledger_not_writable", reason=str(error))
-        self._available = False
+        self._note_fault(str(error))
         for operation in operations:
             if not isinstance(operation.what, Settlement):
                 operation.answer(LedgerUnavailable(f"the ledger cannot be written now ({error})"))
@@ -202,12 +196,23 @@ class Writer:
             operation.answer(None)
         return [operation for operation in waiting if operation.waits]
 
-    def _empty_spool(self) -> None:
-        try:
-            self._database.apply_spool()
-        except Exception as error:
-            self._available = False
-            log.error("spool_not_applied", exc_info=error)
+    def _empty_spool(self) -> bool:
+        """What the spool holds goes into the database; False when that failed."""
+        if not self._database.spool.empty:
+            try:
+                self._database.apply_spool()
+            except Exception as error:
+                self._note_fault(str(error))
+                return False
+        return True
+
+    def _note_fault(self, fault: str | None) -> None:
+        """Keeps why the ledger cannot be written, if so, and says it once when that changes."""
+        if fault is not None and self._fault is None:
+            log.error("ledger_not_writable", reason=fault)
+        elif fault is None and self._fault is not None:
+            log.info("ledger_writable")
+        self._fault = fault
 
     # --- back in the loop -------------------------------------------------------------------
 
