@@ -124,7 +124,7 @@ def _told(members: _Object, name: str) -> _Told:
     if not isinstance(value, Number):
         return _Told(None, "cost_not_a_number", json.dumps(value)[:TOKEN_TEXT_MAX])
     try:
-        return _Told(parse_cost(value))
+        return _Told(parse_cost(str(value)))  # a plain string: it goes on to the ledger
     except BadCost as bad:
         return _Told(None, f"cost_{bad.reason}", value[:TOKEN_TEXT_MAX])
 

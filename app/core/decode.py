@@ -14,6 +14,8 @@ from typing import Protocol
 PIECE_BYTES = 64 * 1024
 DECODED_BYTES_MAX = 64 * 1024 * 1024
 
+CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate"})
+
 _GZIP_WINDOW_BITS = 31
 _ZLIB_WINDOW_BITS = 15
 _RAW_WINDOW_BITS = -15
@@ -37,13 +39,17 @@ class _Engine(Protocol):
 class Undecodable(ValueError):
     """The bytes are not what their Content-Encoding says."""
 
+    unknown_reason = "encoding"
+
 
 class TooLarge(ValueError):
     """More than the limit came out."""
 
+    unknown_reason = "body_too_large"
+
 
 class Inflater:
-    """One answer's decoder; `coding` is `gzip` (or `x-gzip`) or `deflate`."""
+    """One answer's decoder; `coding` is one of `CODINGS`."""
 
     def __init__(self, coding: bytes, decoded_bytes_max: int = DECODED_BYTES_MAX) -> None:
         self._is_deflate = coding == b"deflate"

@@ -12,13 +12,16 @@ from typing import Any
 
 from app.core.outline import Bytes, outline
 
+# Decoding a text of this size may take milliseconds: better not on an event loop.
+HEAVY_BYTES = 64 * 1024
+
 # A larger text is cut to its outline first.
 DECODED_BYTES_MAX = 16 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 
 
-class Malformed(ValueError):  # noqa: N818 - it is the text that is so
+class Malformed(ValueError):
     """The text is not one whole JSON object."""
 
 

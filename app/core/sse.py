@@ -19,37 +19,36 @@ EVENT_BYTES_MAX = 64 * 1024 * 1024
 # What nobody wants whole is kept at both ends: enough to find a type or a sequence number there.
 EXCERPT_HEAD_BYTES = 512
 EXCERPT_TAIL_BYTES = 96
-_EXCERPT_BYTES = EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES
 
 _BOM = b"\xef\xbb\xbf"
 _COLON = 0x3A
-
-# The frame that nearly every server sends. It holds no CR, so it means the same whatever surrounds it.
-_ORDINARY_FRAME = re.compile(rb"event: ?([^\r\n]*+)\ndata: ?([^\r\n]*+)\n\n")
 _LINE_END = re.compile(rb"\r\n?|\n")
+
+# The frames that nearly every server sends, whole in one chunk. They mean the same whatever surrounds them.
+_LF_FRAME = re.compile(rb"(?:event: ?([^\r\n]*+)\n)?data: ?([^\r\n]*+)\n\n")
+_CRLF_FRAME = re.compile(rb"(?:event: ?([^\r\n]*+)\r\n)?data: ?([^\r\n]*+)\r\n\r\n")
 
 Bytes = bytes | bytearray
 
 
 class Event(NamedTuple):
-    """One event with data. `start` and `end` are offsets in the chunk that completed it."""
+    """One event that has data. `start` and `end` are offsets in the chunk that completed it."""
 
     name: bytes  # of its last `event:` line; empty = none
     data: Bytes  # its `data:` lines, joined by LF
     start: int  # where its bytes begin in this chunk; 0 if it began in an earlier one
-    end: int  # just past the line end that completes it
-    whole: bool  # False: `data` is an excerpt, because the event is larger than the limit
+    end: int  # just past the line end that completes it (a CR is one; an LF after it is not waited for)
+    whole: bool  # False: `data` is only an excerpt, because nobody wanted it or it is too large
 
 
 class EventSplitter:
     """Takes every chunk in order, returns the events that each one completes.
 
-    Only events `wanted` by their name (as far as it is known when their data comes) are collected
-    and returned. Of the others an excerpt is kept, so memory is bounded whatever arrives.
+    `wanted` tells by an event's name (as far as it is known when data comes) whether its data is
+    collected whole, up to `event_bytes_max`; of all other data only an excerpt is kept.
     """
 
     def __init__(self, wanted: Callable[[bytes], bool], event_bytes_max: int = EVENT_BYTES_MAX) -> None:
-        self.latest: Bytes = b""  # data of the last complete event, wanted or not; possibly an excerpt
         self._wanted = wanted
         self._event_bytes_max = event_bytes_max
         self._line = bytearray()  # the line that began in an earlier chunk
@@ -61,7 +60,7 @@ class EventSplitter:
         self._open = False  # a line of an event has come, its blank line has not
         self._name = b""
         self._data: Bytes | None = None
-        self._size_bytes = 0  # of its data lines
+        self._data_bytes = 0  # of its data lines as they came
         self._whole = True
 
     @property
@@ -75,29 +74,25 @@ class EventSplitter:
         return len(self._line) + len(self._data or b"")
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The wanted events that this chunk completes, in order."""
+        """The events that this chunk completes, in order."""
         events: list[Event] = []
         position = 1 if self._after_cr and chunk.startswith(b"\n") else 0
         self._after_cr = chunk.endswith(b"\r") if chunk else self._after_cr
-        may_be_ordinary = len(chunk) <= self._event_bytes_max
         has_cr = b"\r" in chunk
         start = 0  # where the event under way begins in this chunk
         while position < len(chunk):
-            if may_be_ordinary and not self._open and not self._line:
-                frame = _ORDINARY_FRAME.match(chunk, position)
-                if frame:
-                    self._take_frame(frame, events)
+            if not self._open and not self._line:
+                frame = (_CRLF_FRAME if has_cr else _LF_FRAME).match(chunk, position)
+                if frame and len(chunk) <= self._event_bytes_max:
+                    events.append(self._frame_event(frame, has_cr))
                     position = frame.end()
                     continue
-            stop, after = _line_end(chunk, position, has_cr)
-            if stop < 0:
-                self._begin_line(chunk[position:])
-                break
             line_start = 0 if self._line else position
-            line = self._end_line(chunk[position:stop])
-            position = after
+            line, line_end, position = self._next_line(chunk, position, has_cr)
+            if line is None:
+                break
             if not line:
-                self._end_event(start, stop + 1, events)
+                self._end_event(start, line_end, events)
             elif line[0] != _COLON:
                 if not self._open:
                     self._open, start = True, line_start
@@ -105,20 +100,35 @@ class EventSplitter:
         return events
 
     def finish(self) -> Event | None:
-        """The stream is over: the event that was pending, if it is a wanted one."""
+        """The stream is over: the event that was pending, if it has data. Leaves `at_boundary` as it was."""
+        at_boundary = self.at_boundary
         events: list[Event] = []
         line = self._end_line(b"")
         if line and line[0] != _COLON:
             self._take_field(line)
         self._end_event(0, 0, events)
+        self._open = not at_boundary
         return events[0] if events else None
 
-    def _take_frame(self, frame: re.Match[bytes], events: list[Event]) -> None:
-        name, data = frame.groups()
+    def _frame_event(self, frame: re.Match[bytes], has_cr: bool) -> Event:
         self._bom_may_come = False
-        self.latest = data
-        if self._wanted(name):
-            events.append(Event(name, data, frame.start(), frame.end(), True))
+        name, data = frame.groups(b"")
+        whole = len(data) <= EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES or self._wanted(name)
+        end = frame.end() - 1 if has_cr else frame.end()
+        return Event(name, data if whole else _excerpt(data), frame.start(), end, whole)
+
+    def _next_line(self, chunk: bytes, position: int, has_cr: bool) -> tuple[Bytes | None, int, int]:
+        """The line under way (None if it does not end in this chunk), just past its end, where the next begins."""
+        if has_cr:
+            ending = _LINE_END.search(chunk, position)
+            stop, following = ending.span() if ending else (-1, 0)
+        else:
+            stop = chunk.find(b"\n", position)
+            following = stop + 1
+        if stop >= 0:
+            return self._end_line(chunk[position:stop]), stop + 1, following
+        self._begin_line(chunk[position:])
+        return None, 0, 0
 
     def _begin_line(self, piece: bytes) -> None:
         self._line += piece
@@ -128,7 +138,7 @@ class EventSplitter:
         self._line = bytearray(self._bounded(self._line))
 
     def _end_line(self, piece: bytes) -> Bytes:
-        """The whole line, without its end (an excerpt if nobody wants it whole)."""
+        """The whole line without its end, or an excerpt."""
         line: Bytes = piece
         if self._line:
             line, self._line = self._line, bytearray()
@@ -141,18 +151,17 @@ class EventSplitter:
     def _bounded(self, line: Bytes) -> Bytes:
         """Decides by what is certain of a line, complete or not, so that no chunking changes the result."""
         is_data = line.startswith(b"data:")
-        if is_data:
-            self._whole = self._whole and self._size_bytes + len(line) <= self._event_bytes_max
-            if self._collects:
-                return line
-        if len(line) <= _EXCERPT_BYTES:
+        if is_data and self._collects(len(line)):
             return line
-        if is_data:
+        excerpt = _excerpt(line, _value_start(line, b"data") if is_data else 0)
+        if is_data and excerpt is not line:
             self._whole = False
-        return _excerpt(line)
+        return excerpt
 
-    @property
-    def _collects(self) -> bool:
+    def _collects(self, more_bytes: int) -> bool:
+        """So many more bytes of data are wanted whole. Too much once is too much for the whole event."""
+        if self._data_bytes + more_bytes > self._event_bytes_max:
+            self._whole = False
         return self._whole and self._wanted(self._name)
 
     def _take_field(self, line: Bytes) -> None:
@@ -163,7 +172,8 @@ class EventSplitter:
             self._name = bytes(line[_value_start(line, b"event") :])
 
     def _take_data(self, line: Bytes) -> None:
-        self._size_bytes += len(line)
+        collects = self._collects(len(line))
+        self._data_bytes += len(line)
         start = _value_start(line, b"data")
         if isinstance(line, bytearray):
             del line[:start]  # in place: it may be tens of megabytes
@@ -171,29 +181,17 @@ class EventSplitter:
             line = line[start:]
         if self._data is None:
             self._data = line
-        else:
-            self._data = bytearray(self._data) if isinstance(self._data, bytes) else self._data
-            self._data += b"\n"
-            self._data += line
-        if len(self._data) > _EXCERPT_BYTES and not self._collects:
-            self._whole = False
-            self._data = _excerpt(self._data)
+            return
+        joined = self._data if isinstance(self._data, bytearray) else bytearray(self._data)
+        joined += b"\n"
+        joined += line
+        self._data = joined if collects else _excerpt(joined)
+        self._whole = self._whole and self._data is joined
 
     def _end_event(self, start: int, end: int, events: list[Event]) -> None:
         if self._data is not None:
-            self.latest = _excerpt(self._data)
-            if self._wanted(self._name):
-                events.append(Event(self._name, self._data, start, end, self._whole))
+            events.append(Event(self._name, self._data, start, end, self._whole))
         self._clear_event()
-
-
-def _line_end(chunk: bytes, position: int, has_cr: bool) -> tuple[int, int]:
-    """Where the line at `position` stops and where the next one starts; (-1, 0) = not in this chunk."""
-    if has_cr:
-        match = _LINE_END.search(chunk, position)
-        return match.span() if match else (-1, 0)
-    stop = chunk.find(b"\n", position)
-    return stop, stop + 1
 
 
 def _value_start(line: Bytes, field: bytes) -> int:
@@ -202,7 +200,8 @@ def _value_start(line: Bytes, field: bytes) -> int:
     return start + 1 if line[start : start + 1] == b" " else start
 
 
-def _excerpt(line: Bytes) -> Bytes:
-    if len(line) <= _EXCERPT_BYTES:
+def _excerpt(line: Bytes, start: int = 0) -> Bytes:
+    """Both ends of what comes from `start` on; the line itself if it is short."""
+    if len(line) - start <= EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES:
         return line
-    return line[:EXCERPT_HEAD_BYTES] + line[-EXCERPT_TAIL_BYTES:]
+    return line[: start + EXCERPT_HEAD_BYTES] + line[-EXCERPT_TAIL_BYTES:]

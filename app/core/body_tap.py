@@ -1,0 +1,92 @@
+"""Reads answers that are one JSON document, and those that nobody can read.
+
+Lives here: collecting a body within a limit and saying why it could not be read. Must not live here:
+JSON paths and money (`core.costs`), encodings (`core.decode`). Called by the relay through `core.tap`.
+"""
+
+from __future__ import annotations
+
+from app.core.costs import read_body
+from app.core.decode import Inflater, TooLarge, Undecodable
+from app.core.document import HEAVY_BYTES, Malformed
+from app.core.records import Reading
+
+BODY_BYTES_MAX = 64 * 1024 * 1024
+
+# What may stand before a document or an event: white space, a byte order mark.
+BEFORE_CONTENT = b" \t\r\n\xef\xbb\xbf"
+
+
+class BodyTap:
+    """Collects a body that is one JSON document; reads it when it is over."""
+
+    at_boundary = False
+    last_sequence_number = None
+
+    def __init__(self, inflater: Inflater | None = None, body_bytes_max: int = BODY_BYTES_MAX) -> None:
+        self.reading = Reading(unknown_reason="unparsable")
+        self.ended = False
+        self._inflater = inflater
+        self._body_bytes_max = body_bytes_max
+        self._body = bytearray()
+        self._too_large = False
+        self._finished = False
+
+    @property
+    def heavy(self) -> bool:
+        return self._inflater is not None or len(self._body) > HEAVY_BYTES
+
+    def feed(self, chunk: bytes) -> int | None:
+        if self._too_large or len(self._body) + len(chunk) > self._body_bytes_max:
+            self._too_large = True
+            self._body.clear()
+        else:
+            self._body += chunk
+        return None
+
+    def finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.reading = self._read()
+        self.ended = self.reading.complete
+        self._body.clear()
+
+    def _read(self) -> Reading:
+        if self._too_large:
+            return Reading(unknown_reason="body_too_large")
+        try:
+            text = self._decoded()
+        except (Undecodable, TooLarge) as error:
+            return Reading(unknown_reason=error.unknown_reason)
+        try:
+            return read_body(text)
+        except Malformed:
+            is_json = text.lstrip(BEFORE_CONTENT).startswith(b"{")
+            return Reading(unknown_reason="unparsable" if is_json else "not_json")
+
+    def _decoded(self) -> bytearray:
+        if self._inflater is None:
+            return self._body
+        decoded = bytearray()
+        for piece in self._inflater.feed(bytes(self._body)):
+            decoded += piece
+        return decoded
+
+
+class BlindTap:
+    """An answer in an encoding that nobody here reads: it is relayed, its cost stays unknown."""
+
+    heavy = False
+    ended = False
+    at_boundary = False
+    last_sequence_number = None
+
+    def __init__(self) -> None:
+        self.reading = Reading(unknown_reason="encoding")
+
+    def feed(self, chunk: bytes) -> int | None:
+        return None
+
+    def finish(self) -> None:
+        return None

@@ -1,0 +1,169 @@
+"""Watches an event stream for the event that ends the answer and tells its cost.
+
+Lives here: which events matter, from which byte on an answer must wait for its settlement, what a
+stream that broke off still told. Must not live here: framing (`core.sse`), JSON paths and money
+(`core.costs`), encodings (`core.decode`). Called by the relay through `core.tap`.
+
+Text in a model's output that looks like an event or a cost never counts: only real framing and
+exact JSON paths do. Deltas are never decoded, only their sequence number is remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from app.core.body_tap import BEFORE_CONTENT, BodyTap
+from app.core.costs import read_event
+from app.core.decode import Inflater, TooLarge, Undecodable
+from app.core.document import HEAVY_BYTES, Malformed
+from app.core.outline import Bytes
+from app.core.records import Reading
+from app.core.sse import EVENT_BYTES_MAX, Event, EventSplitter
+
+_TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_TERMINAL_NAMES = frozenset(kind.encode() for kind in _TERMINAL_TYPES)
+_WANTED_NAMES = _TERMINAL_NAMES | {b"response.created"}
+_WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
+
+# In an excerpt of JSON. A quote inside a string has a backslash before it, so these are names.
+_TYPE = re.compile(rb'[{,]\s*"type"\s*:\s*"([^"\\]*)"')
+_SEQUENCE_NUMBER = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,15})')
+_SEQUENCE_NUMBER_NAME = b'"sequence_number"'
+_HEAD_BYTES, _TAIL_BYTES = 256, 64
+
+
+class StreamTap:
+    """Watches an event stream for the event that ends the answer and tells its cost."""
+
+    def __init__(self, inflater: Inflater | None = None, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self.reading = Reading(unknown_reason="no_terminal_event")
+        self.ended = False
+        self._inflater = inflater
+        self._encoded = inflater is not None
+        self._splitter = EventSplitter(_worth_collecting, event_bytes_max)
+        self._numbered: Bytes = b""  # data of the last event that has a sequence number
+        self._body: BodyTap | None = None  # what was announced as a stream is a body all the same
+        self._begun = False
+        self._finished = False
+
+    @property
+    def heavy(self) -> bool:
+        if self._body is not None:
+            return self._encoded or self._body.heavy
+        return self._encoded or self._splitter.buffered > HEAVY_BYTES
+
+    @property
+    def at_boundary(self) -> bool:
+        return self._body is None and not self._encoded and self._splitter.at_boundary
+
+    @property
+    def last_sequence_number(self) -> int | None:
+        head, tail = _ends(self._numbered)
+        found = _SEQUENCE_NUMBER.search(head) or _SEQUENCE_NUMBER.search(tail)
+        return int(found[1]) if found else None
+
+    def feed(self, chunk: bytes) -> int | None:
+        if self.ended:
+            return 0
+        if self._encoded:
+            return self._feed_encoded(chunk)
+        return self._feed_plain(chunk)
+
+    def finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        if self._body is not None:
+            self._body.finish()
+            self.reading, self.ended = self._body.reading, self._body.ended
+        elif not self.ended and (event := self._splitter.finish()):
+            self._take(event)
+
+    def _feed_plain(self, chunk: bytes) -> int | None:
+        if not self._begun:
+            self._begin(chunk)
+        if self._body is not None:
+            return self._body.feed(chunk)
+        for event in self._splitter.feed(chunk):
+            self._take(event)
+            if self.ended:
+                return event.start
+        return None
+
+    def _feed_encoded(self, chunk: bytes) -> int | None:
+        """Which bytes of a chunk hold the end cannot be told through an encoding: all of them wait."""
+        if self._inflater is None:
+            return None
+        try:
+            for piece in self._inflater.feed(chunk):
+                self._feed_plain(piece)
+                if self.ended:
+                    return 0
+        except (Undecodable, TooLarge) as error:
+            self._inflater = None
+            self.reading = replace(self.reading, unknown_reason=error.unknown_reason)
+        return None
+
+    def _begin(self, chunk: bytes) -> None:
+        """No event begins with a bracket, and every other kind of body does."""
+        content = chunk.lstrip(BEFORE_CONTENT)
+        self._begun = bool(content)
+        if content.startswith((b"{", b"[", b"<")):
+            self._body = BodyTap()
+
+    def _take(self, event: Event) -> None:
+        name, data = event.name, event.data
+        if _SEQUENCE_NUMBER_NAME in data[:_HEAD_BYTES] or _SEQUENCE_NUMBER_NAME in data[-_TAIL_BYTES:]:
+            self._numbered = data if len(data) <= _HEAD_BYTES + _TAIL_BYTES else b"".join(_ends(data))
+        if name.startswith(b"response."):
+            if name not in _WANTED_NAMES:
+                return
+        elif not any(map(data.__contains__, _WORTH_READING)):
+            return
+        if event.whole:
+            self._read(event)
+        else:
+            self._take_excerpt(event)
+
+    def _read(self, event: Event) -> None:
+        try:
+            kind, reading = read_event(event.data)
+        except Malformed:
+            if event.name in _TERMINAL_NAMES:
+                self.reading = replace(self.reading, unknown_reason="unparsable")
+            return
+        if kind in _TERMINAL_TYPES:
+            self.ended = True
+            self._adopt(reading, reading.unknown_reason, complete=True)
+        elif reading.failed:  # `response.failed` may follow, so this is not the end yet
+            self._adopt(reading, reading.unknown_reason and "no_terminal_event", complete=False)
+        elif kind == "response.created":
+            self.reading = replace(self.reading, response_id=reading.response_id, model_answered=reading.model_answered)
+
+    def _take_excerpt(self, event: Event) -> None:
+        """An event too large to be read can still be the last one."""
+        kind = _TYPE.search(event.data)
+        if event.name in _TERMINAL_NAMES or (kind and kind[1] in _TERMINAL_NAMES):
+            self.ended = True
+            self.reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
+
+    def _adopt(self, reading: Reading, unknown_reason: str | None, *, complete: bool) -> None:
+        """What does not say whose it is belongs to the response that was created."""
+        self.reading = replace(
+            reading,
+            response_id=reading.response_id or self.reading.response_id,
+            model_answered=reading.model_answered or self.reading.model_answered,
+            unknown_reason=unknown_reason,
+            complete=complete,
+        )
+
+
+def _worth_collecting(name: bytes) -> bool:
+    """The name of an event is only a pre-filter; its type decides (decision 8)."""
+    return not name.startswith(b"response.") or name in _WANTED_NAMES
+
+
+def _ends(data: Bytes) -> tuple[Bytes, Bytes]:
+    """Where everybody writes the sequence number, and where it may stand as well."""
+    return data[:_HEAD_BYTES], data[-_TAIL_BYTES:]
