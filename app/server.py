@@ -108,7 +108,7 @@ async def serve_gateway(
     """Serves until a signal ends it. Raises: what `open_services` raises, `OSError` for a taken port."""
     tcp = bind_tcp(settings.host, settings.port)
     with contextlib.closing(tcp):
-        settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # 0 asked for any: URLs name the one found
+        settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # URLs name the port found, not 0
         services = await open_services(settings, admin_token=admin_token)
         gateway = Gateway(services, make_upstream(settings))
         with unix_socket(settings.database_path) as (local, socket_path):
