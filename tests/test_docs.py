@@ -1,0 +1,52 @@
+"""What the README tells is what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from app.cli import COMMANDS
+from app.settings.reference import settings_table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    """The table of settings is the one that the code gives."""
+    assert settings_table().strip() in README
+
+
+def error_codes() -> list[str]:
+    """Every code that `core.errors` can answer with."""
+    tree = ast.parse((ROOT / "app/core/errors.py").read_text("utf-8"))
+    codes: set[str] = set()
+    for call in ast.walk(tree):
+        if (
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Name)
+            and call.func.id in ("ApiError", "_overloaded")
+        ):
+            texts = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            codes.update(text for text in texts if re.fullmatch(r"[a-z_]+", text))
+    return sorted(codes)
+
+
+@pytest.mark.parametrize("code", error_codes())
+def test_every_error_code_stands_in_the_readme(code: str) -> None:
+    """A code that a client may meet is explained."""
+    assert f"`{code}`" in README
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"simulate", "health", "teams"}))
+def test_every_main_command_stands_in_the_readme(command: str) -> None:
+    """A command that nobody can find is none."""
+    assert f"irg {command}" in README
+
+
+def test_the_error_codes_are_found() -> None:
+    """The search above sees the whole table."""
+    assert len(error_codes()) >= 15
