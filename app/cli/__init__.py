@@ -29,7 +29,7 @@ COMMANDS = {
     "serve": Lazy("app.cli.serve:serve", "Run the gateway."),
     "demo": Lazy("app.cli.demo:demo", "Try everything at once, without an upstream key."),
     "simulate": Lazy("app.cli.simulate:simulate", "Run a simulated upstream, free of cost."),
-    "health": Lazy("app.cli.ops:health", "Is a gateway running, and does it take requests?"),
+    "health": Lazy("app.cli.health:health", "Is a gateway running, and does it take requests?"),
     "keys": Lazy("app.cli.keys:app", "Team keys: make, change and end them."),
     "teams": Lazy("app.cli.teams:app", "Teams: group keys and their usage."),
     "usage": Lazy("app.cli.usage:usage", "Requests, costs and tokens of a period."),

@@ -131,27 +131,6 @@ def ref(name: str) -> str:
     return quote(name, safe="")
 
 
-def readiness(url: str | None) -> dict[str, Any]:
-    """What `/readyz` of a running gateway says, which needs no authority. Raises: `Failure`."""
-    import httpx
-
-    values = settings({"url": url}).settings
-    where, transport = values.url or "http://gateway", httpx.HTTPTransport(verify=_trusted())
-    if values.url is None:
-        holder = _holder(values)
-        if holder is None or holder.socket is None:
-            raise Failure(f"No gateway is running on {values.database_path}.")
-        transport = httpx.HTTPTransport(uds=str(holder.socket))
-    try:
-        with httpx.Client(transport=transport, trust_env=False, timeout=5) as client:
-            told: dict[str, Any] = client.get(f"{where}/readyz").json()
-    except httpx.HTTPError as error:
-        raise Failure(f"The gateway does not answer: {error}.") from None
-    except ValueError:
-        raise Failure(f"{where} answered, but not as a gateway does.") from None
-    return told
-
-
 async def _reach(values: Settings, *, makes: bool) -> Reached:
     import httpx
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import SecretStr
 
-from app.cli.frame import Json, print_json, print_table, say, settings
-from app.cli.serve import Config
-from app.settings import Settings, variable_of
+from app.cli.frame import Code, Json, print_json, print_table, refused, say, settings
+from app.cli.nouns import text
+
+if TYPE_CHECKING:
+    from app.settings import Loaded, Settings
 
 app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
 
 MASK = "********"
 
@@ -20,47 +23,56 @@ MASK = "********"
 @app.command("show")
 def show(json: Json = False, config: Config = None) -> None:
     """Every setting with its value and where it was set; secrets are masked, paths absolute."""
-    loaded = settings(config=config)
-    rows = [
-        {"name": variable_of(name), "value": _shown(loaded.settings, name), "origin": loaded.origins[name]}
-        for name in Settings.model_fields
-    ]
+    rows = _rows(settings(config=config))
     if json:
-        print_json({"items": rows})
-    else:
-        print_table(
-            ["setting", "value", "set by"],
-            [[row["name"], _text(row["value"]), row["origin"]] for row in rows],
-            empty="There are no settings.",
-        )
+        print_json({"items": rows, "next": None})
+        return
+    print_table(
+        ["setting", "value", "set by"],
+        [[row["name"], text(row["value"]), row["origin"]] for row in rows],
+        empty="There are no settings.",
+    )
 
 
 @app.command("check")
 def check(json: Json = False, config: Config = None) -> None:
-    """Nothing, if the settings can be used; else every fault, and exit code 78."""
-    loaded = settings(config=config)
-    for warning in loaded.warnings:
-        say(f"Warning: {warning}")
+    """Say that the settings can be used, or every fault (exit code 78)."""
+    from app.settings import SettingsError
+
+    try:
+        warnings = list(settings(config=config).warnings)
+    except SettingsError as error:
+        if not json:
+            raise refused(error.faults) from None
+        print_json({"ok": False, "faults": error.faults, "warnings": []})
+        raise typer.Exit(Code.SETTINGS) from None
     if json:
-        print_json({"ok": True, "warnings": list(loaded.warnings)})
-    else:
-        say("The settings are fine.")
+        print_json({"ok": True, "faults": [], "warnings": warnings})
+        return
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    say("The settings are fine.")
+
+
+def _rows(loaded: Loaded) -> list[dict[str, Any]]:
+    from app.settings import variable_of
+
+    rows = [
+        {"name": variable_of(name), "value": _shown(loaded.settings, name), "origin": loaded.origins[name]}
+        for name in type(loaded.settings).model_fields
+    ]
+    read = str(loaded.config_path) if loaded.config_path is not None else None
+    return [*rows, {"name": "IRG_CONFIG", "value": read, "origin": loaded.origins["config"]}]
 
 
 def _shown(values: Settings, name: str) -> Any:
+    from pydantic import SecretStr
+
     value = getattr(values, name)
     if isinstance(value, SecretStr) or (name == "upstream_proxy" and value is not None and "@" in value):
         return MASK
-    if name == "database_url":
-        return f"sqlite:///{values.database_path}"
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
     if isinstance(value, Path):
-        return str(value.absolute())
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(value) or "-" if isinstance(value, list) else str(value)

@@ -55,9 +55,17 @@ def guarded(run: Callable[[], object]) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        say(_unexpected(error))
-        sys.exit(Code.FAILED)
+        ended = _failure(error)
+        say(ended.message)
+        sys.exit(ended.code)
     sys.exit(Code.OK)
+
+
+def _failure(error: Exception) -> Failure:
+    """How a command ends that did not see an error coming."""
+    from app.settings import SettingsError
+
+    return refused(error.faults) if isinstance(error, SettingsError) else Failure(_unexpected(error))
 
 
 def _unexpected(error: Exception) -> str:
@@ -134,13 +142,10 @@ def name_config(path: Path | None) -> None:
 
 
 def settings(flags: Mapping[str, Any] | None = None, *, config: Path | None = None) -> Loaded:
-    """The settings, or all their faults and exit code 78. `config`: the command's own --config, if it has one."""
-    from app.settings import SettingsError, load_settings
+    """The settings of a command. `config`: its own --config, if it has one. Raises: `SettingsError`, which ends it."""
+    from app.settings import load_settings
 
-    try:
-        return load_settings(flags, config=config or _named_config.get())
-    except SettingsError as error:
-        raise refused(error.faults) from None
+    return load_settings(flags, config=config or _named_config.get())
 
 
 def refused(faults: Sequence[str]) -> Failure:

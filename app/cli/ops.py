@@ -1,4 +1,4 @@
-"""`irg health`, `irg verify`, `irg export`: is it well, does it add up, take it all away."""
+"""`irg verify`, `irg export`: does it add up, and take it all away."""
 
 from __future__ import annotations
 
@@ -12,26 +12,14 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.client import Url, connect, readiness
-from app.cli.frame import Code, Failure, Json, print_fields, print_json, print_table, say
-from app.cli.nouns import text
+from app.cli.client import Url, connect
+from app.cli.frame import Code, Failure, Json, print_json, print_table, say
 from app.cli.usage import From, Last, Month, To
 
 
 class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
-
-
-def health(json: Json = False, url: Url = None) -> None:
-    """Is a gateway running, and does it take requests? Exit code 1 if not."""
-    told = readiness(url)
-    if json:
-        print_json(told)
-    else:
-        print_fields({name: text(value) for name, value in told.items()})
-    if not told.get("ready"):
-        raise typer.Exit(Code.FAILED)
 
 
 def verify(json: Json = False, url: Url = None) -> None:

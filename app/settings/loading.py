@@ -31,7 +31,7 @@ _SECRETS = ("imagerouter_api_key", "admin_token", "key")
 @dataclass(frozen=True, slots=True)
 class Loaded:
     settings: Settings
-    origins: Mapping[str, str]  # field → where its value was set; "default" otherwise
+    origins: Mapping[str, str]  # field (and "config") → where its value was set; "default" otherwise
     warnings: tuple[str, ...] = ()
     config_path: Path | None = None  # the settings file that was read
 
@@ -58,7 +58,7 @@ def load_settings(
     if "database_url" not in found.origins:
         found.default("database_url", Settings.model_fields["database_url"].default)
     settings = _checked(found)
-    origins = {name: found.origins.get(name, "default") for name in Settings.model_fields}
+    origins = {name: found.origins.get(name, "default") for name in (*Settings.model_fields, doors.CONFIG)}
     return Loaded(settings, origins, _warnings(settings, origins, config_path), config_path)
 
 
