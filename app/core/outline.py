@@ -34,8 +34,9 @@ _STRING_BITE = re.compile(rb"(?:[^\"\\]{1,256}+|\\.){0,256}", re.DOTALL)
 _QUOTE, _BACKSLASH = b'"', 0x5C
 _CLOSING = {b"{": b"}", b"[": b"]"}
 
-# What stands for a value that was cut: of the same kind, and as true.
+# What stands for a value that was cut: of the same kind, and as true. Any other is a number, beyond all use.
 _STAND_INS = {b"{": b'{"cut":true}', b"[": b'["cut"]', b'"': b'"cut"'}
+_NUMBER_STAND_IN = b"1e999"
 
 
 def outline(text: Bytes) -> bytes:
@@ -69,7 +70,7 @@ def _walk(text: Bytes, at: int, depth: int, kept: bytearray) -> int:
         else:
             at = _value_end(text, start)
             if at - start > VALUE_BYTES_MAX:
-                kept += text[copied:start] + _STAND_INS.get(first, b"null")
+                kept += text[copied:start] + _STAND_INS.get(first, _NUMBER_STAND_IN)
                 copied = at
         if len(kept) + at - copied > OUTLINE_BYTES_MAX:
             raise ValueError("too many members")
