@@ -26,6 +26,8 @@ VALUE_FILE_BYTES_MAX = 65_536
 _FIELDS = {variable_of(name): name for name in Settings.model_fields} | {"IRG_CONFIG": CONFIG}
 _PATHS = frozenset({"upstream_ca_file", "tls_cert_file", "tls_key_file"})
 
+_RELATIVE_DATABASE = re.compile(r"sqlite:///([^/:?](?:.*[^/])?)")
+
 # What Kubernetes sets for a Service named irg, beside IRG_PORT.
 _SERVICE_LINK = re.compile(r"IRG_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 
@@ -191,7 +193,6 @@ def _absolute(name: str, value: Any, directory: Path) -> Any:
     """Relative paths are relative to the working directory, whatever it is later."""
     if name in _PATHS and isinstance(value, (str, Path)):
         return directory / value
-    scheme = "sqlite:///"
-    if name == "database_url" and isinstance(value, str) and len(value) > len(scheme) and value.startswith(scheme):
-        return f"{scheme}{directory / value.removeprefix(scheme)}"
+    if name == "database_url" and isinstance(value, str) and (relative := _RELATIVE_DATABASE.fullmatch(value)):
+        return f"sqlite:///{directory / relative[1]}"
     return value
