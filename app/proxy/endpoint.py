@@ -36,6 +36,7 @@ from app.proxy.downstream import Downstream, ReflectedKey, Send
 from app.proxy.exchange import ClientGone, Exchange
 from app.proxy.guard import connection_of
 from app.proxy.inflight import Inflight
+from app.proxy.notices import Notices
 from app.proxy.policy import Policy, read_policy
 from app.proxy.relay import Relay, response_headers
 from app.proxy.request_body import ClientLeft, Receive, RequestBody
@@ -105,6 +106,7 @@ class ResponsesEndpoint:
         self._ledger = ledger
         self._upstream = upstream
         self._inflight = inflight
+        self._notices = Notices()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         connection = connection_of(scope)
@@ -148,7 +150,7 @@ class ResponsesEndpoint:
             tap = _tap(answer, policy)
             secret = self._credential.watched
             headers = response_headers(exchange, answer, secret, closing=self._inflight.draining)
-            await Relay(exchange, answer, tap, down, headers).run()
+            await Relay(exchange, answer, tap, down, headers, self._notices).run()
         except UpstreamError as error:
             await self._broken(exchange, error, tap, down)
         except ReflectedKey:

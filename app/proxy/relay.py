@@ -22,6 +22,7 @@ from app.core.records import Outcome
 from app.core.tap import Tap
 from app.proxy.downstream import Downstream, HeaderList
 from app.proxy.exchange import Exchange
+from app.proxy.notices import Notices
 from app.proxy.upstream.port import Answer, Fault, Framing, UpstreamError
 
 # A body up to this size, complete within this time after its head, is sent whole.
@@ -74,6 +75,7 @@ class Relay:
     tap: Tap
     down: Downstream
     headers: HeaderList
+    notices: Notices
     drained_bytes: int = 0
 
     async def run(self) -> None:
@@ -186,6 +188,8 @@ class Relay:
         """An upstream error: a JSON object passes as it is, anything else is replaced, a refused key is ours."""
         status = self.answer.status
         body = await self._error_body()
+        no_credits = status == 402 or b"insufficient credit" in body.lower()
+        self.notices.tell(402 if no_credits else status)
         self.tap.finish()
         await self.exchange.settle(self.tap.reading)
         if status == 401:
@@ -193,7 +197,7 @@ class Relay:
         if not self.tap.reading.complete:
             raise _with_retry_headers(upstream_error(status), self.headers)
         self.headers.append((b"x-error-source", b"upstream"))
-        if status == 402 or b"insufficient credit" in body.lower():
+        if no_credits:
             self.headers = [h for h in self.headers if h[0] != b"x-should-retry"]
             self.headers.append((b"x-should-retry", b"false"))
         await self.down.whole(status, self.headers, body)
