@@ -115,7 +115,7 @@ async def test_only_its_owner_may_read_the_ledger(store: Store, path: Path) -> N
 
 
 async def test_rows_that_a_dead_process_left_open_become_unknown(store: Store, path: Path, tmp_path: Path) -> None:
-    """Never free: they may have been billed. Closed rows stay as they are, the roll-ups agree, a late cost is ignored."""
+    """Never free: they may have been billed. Closed rows stay as they are, a late cost is ignored."""
     alice = await a_holder(store)
     done, lost = alice.intent(), alice.intent()
     for intent in (done, lost):
@@ -132,7 +132,7 @@ async def test_rows_that_a_dead_process_left_open_become_unknown(store: Store, p
 
 
 async def test_a_spooled_cost_wins_over_a_lost_instance(store: Store, path: Path, tmp_path: Path) -> None:
-    """The spool is applied before what is open is given up, each entry once, also one that is in the database already."""
+    """The spool is applied before what is open is given up; one that is in the database already changes nothing."""
     alice = await a_holder(store)
     intents = [alice.intent() for _ in range(3)]
     for intent in intents:
