@@ -4,12 +4,17 @@ Rule: the upstream learns nothing of who asks (no team key, cookie, address, org
 the client gets every end-to-end header but those that would act on the gateway's own origin
 or carry the upstream key. Sources: RFC 9110 §7.6.1 (hop-by-hop: a fixed list and what
 `Connection` nominates), the OpenAI SDKs (which headers they send and read).
-Names are compared in lower case, which is how ASGI and the transports give them.
+Facts: uvicorn and the transports give names in lower case; nothing here relies on it. Values are
+judged all at once and one by one only if something is wrong with them: this runs on every request.
+Called by `proxy` for both directions and by the settings.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import re
+import urllib.parse
 from collections.abc import Iterable, Sequence
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -34,27 +39,27 @@ HOP_BY_HOP = frozenset(
 NEVER_FORWARDED = HOP_BY_HOP | {
     b"authorization",
     b"cookie",
+    b"cookie2",
     b"host",
     b"content-length",
     b"accept-encoding",
     b"expect",
     b"forwarded",
     b"via",
+    b"api-key",
     b"x-api-key",
     b"x-request-id",
     b"x-real-ip",
+    b"openai-organization",
+    b"openai-project",
 }
 
 _FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"openai-beta"})
 _FORWARDED_PREFIX = b"x-stainless-"
-_NEVER_FORWARDED_PREFIX = b"x-forwarded-"
+_NEVER_FORWARDED_PREFIXES = (b"x-forwarded-", b"x-irg-", b"proxy-")
 
 _NOT_FOR_CLIENTS = HOP_BY_HOP | {
-    b"set-cookie",
-    b"set-cookie2",
     b"strict-transport-security",
-    b"content-security-policy",
-    b"content-security-policy-report-only",
     b"x-frame-options",
     b"alt-svc",
     b"nel",
@@ -65,18 +70,23 @@ _NOT_FOR_CLIENTS = HOP_BY_HOP | {
     b"www-authenticate",
     b"x-request-id",  # written below, from the upstream's value
     b"x-error-source",
-    b"x-accel-buffering",
+    b"refresh",  # a redirect by another name
+    b"x-sendfile",  # an order to the proxy that reads it; in front of us may stand one that obeys
 }
-_NOT_FOR_CLIENTS_PREFIXES = (b"access-control-", b"x-irg-")
+_NOT_FOR_CLIENTS_PREFIXES = (b"access-control-", b"x-irg-", b"x-accel-", b"set-cookie", b"content-security-policy")
+_RATELIMIT = b"x-ratelimit-"
 
 _NAME = re.compile(rb"[!#$%&'*+.^`|~0-9a-z-]+")  # RFC 9110 token, less "_": proxies read it as "-"
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TEAM_KEY = re.compile(rb"irg_[0-9a-z]{20}")  # more than is ever shown of one, in lower case
+_SHORT_KEY_BYTES = 20  # the encoded forms of a shorter key would be found by chance
 _REQUEST_ID_BYTES_MAX = 200
 
 
+@functools.lru_cache(maxsize=256)  # the same dozen names come with every request
 def may_be_forwarded(name: bytes) -> bool:
     """Whether an operator may let this request header through (lower case)."""
-    if name in NEVER_FORWARDED or name.startswith(_NEVER_FORWARDED_PREFIX):
+    if name in NEVER_FORWARDED or name.startswith(_NEVER_FORWARDED_PREFIXES):
         return False
     return _NAME.fullmatch(name) is not None
 
@@ -88,18 +98,24 @@ def upstream_request_headers(
 
     `credential` is the whole Authorization value; `extra` are further names that the operator lets through.
     """
-    nominated = _nominated(headers := list(headers))
-    crossing: HeaderList = [
+    lowered = [(name.lower(), value) for name, value in headers]
+    nominated = _nominated(lowered)
+    crossing = [
+        (name, value)
+        for name, value in lowered
+        if (name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) or name in extra)
+        and name not in nominated
+        and may_be_forwarded(name)
+    ]
+    if not _are_harmless(crossing):
+        crossing = [header for header in crossing if _are_harmless((header,))]
+    return [
         (b"host", host),
         (b"authorization", credential),
         (b"accept-encoding", b"identity"),
         (b"content-length", b"%d" % content_length),
+        *crossing,
     ]
-    for name, value in headers:
-        listed = name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) or name in extra
-        if listed and name not in nominated and may_be_forwarded(name) and _BAD_VALUE.search(value) is None:
-            crossing.append((name, value))
-    return crossing
 
 
 def client_response_headers(
@@ -107,43 +123,74 @@ def client_response_headers(
 ) -> HeaderList:
     """The head of the client's answer: end-to-end headers of the upstream, and our two request ids.
 
-    `upstream_key`: no value that contains it crosses. `replace_ratelimit`: ours stand in for the upstream's.
+    `upstream_key`: no header that contains it crosses. `replace_ratelimit`: ours stand in for the upstream's.
     """
-    nominated = _nominated(headers := list(headers))
-    crossing: HeaderList = []
-    for name, value in headers:
-        if name in _NOT_FOR_CLIENTS or name in nominated or name.startswith(_NOT_FOR_CLIENTS_PREFIXES):
-            continue
-        if replace_ratelimit and name.startswith(b"x-ratelimit-"):
-            continue
-        if _NAME.fullmatch(name) is not None and _clean(value, upstream_key):
-            crossing.append((name, value))
+    lowered = [(name.lower(), value) for name, value in headers]
+    dropped = _nominated(lowered)
+    if any(name == b"transfer-encoding" for name, _ in lowered):
+        dropped |= {b"content-length"}  # then it says nothing (RFC 9112 §6.3)
+    crossing = [
+        (name, value)
+        for name, value in lowered
+        if _may_reach_client(name) and name not in dropped and not (replace_ratelimit and name.startswith(_RATELIMIT))
+    ]
+    if not _are_clean(crossing, upstream_key):
+        crossing = [header for header in crossing if _are_clean((header,), upstream_key)]
     ours = request_id.encode("ascii")
-    theirs = upstream_request_id(headers)
-    shown = theirs.encode("latin-1") if theirs is not None else ours
-    crossing.append((b"x-request-id", shown if _clean(shown, upstream_key) else ours))
+    theirs = upstream_request_id(lowered, upstream_key)
+    crossing.append((b"x-request-id", theirs.encode("ascii") if theirs is not None else ours))
     crossing.append((b"x-irg-request-id", ours))
     return crossing
 
 
-def upstream_request_id(headers: Headers) -> str | None:
-    """The upstream's own id of the request, if it told a usable one."""
+def upstream_request_id(headers: Headers, upstream_key: bytes | None = None) -> str | None:
+    """The upstream's own id of the request, if it told a usable one (which the key is not)."""
     for name, value in headers:
-        if name == b"x-request-id":
-            usable = 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii() and _BAD_VALUE.search(value) is None
-            return value.decode("ascii") if usable else None
+        if name.lower() == b"x-request-id":
+            usable = 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii()
+            return value.decode("ascii") if usable and _are_clean(((name, value),), upstream_key) else None
     return None
 
 
-def _clean(value: bytes, upstream_key: bytes | None) -> bool:
-    if upstream_key and upstream_key in value:
+@functools.lru_cache(maxsize=256)
+def _may_reach_client(name: bytes) -> bool:
+    if name in _NOT_FOR_CLIENTS or name.startswith(_NOT_FOR_CLIENTS_PREFIXES):
         return False
-    return _BAD_VALUE.search(value) is None
+    return _NAME.fullmatch(name) is not None
 
 
-def _nominated(headers: Sequence[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """The names that a Connection header declares to be of this hop only."""
+def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The names (lower case) that a Connection header declares to be of this hop only."""
     values = [value for name, value in headers if name == b"connection"]
     if not values:
         return frozenset()
     return frozenset(token.strip().lower() for value in values for token in value.split(b","))
+
+
+def _are_harmless(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """No value is malformed or carries a team key."""
+    text = b" ".join([value for _, value in headers])
+    return _BAD_VALUE.search(text) is None and _TEAM_KEY.search(text.lower()) is None
+
+
+def _are_clean(headers: Sequence[tuple[bytes, bytes]], upstream_key: bytes | None) -> bool:
+    """No value is malformed; no name or value shows the upstream key. Together they may only look worse than alone."""
+    text = b" ".join([part for header in headers for part in header])
+    if _BAD_VALUE.search(text) is not None:
+        return False
+    if not upstream_key:
+        return True
+    text = text.lower()
+    return not any(form in text for form in _forms(upstream_key))
+
+
+@functools.lru_cache(maxsize=4)
+def _forms(key: bytes) -> tuple[bytes, ...]:
+    """The shapes, in lower case, in which a key could come back: itself, and as URL, hex and base64 write it."""
+    forms = {key.lower()}
+    if len(key) >= _SHORT_KEY_BYTES:
+        forms |= {urllib.parse.quote_from_bytes(key, safe="").lower().encode(), key.hex().encode()}
+        for shift, known in ((0, 0), (1, 2), (2, 3)):  # the characters that no neighbour of the key decides
+            text = base64.b64encode(bytes(shift) + key)[known : (shift + len(key)) * 8 // 6].lower()
+            forms |= {text, text.replace(b"+", b"-").replace(b"/", b"_")}
+    return tuple(sorted(forms, key=len))

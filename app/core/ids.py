@@ -1,12 +1,14 @@
 """Identifiers: a prefix and a ULID (48 bits of milliseconds, 80 random bits, Crockford base32).
 
 They sort by time. Within a process they are strictly increasing, also in one millisecond.
+Called by whatever makes a row or answers a request; what an id points at is not known here.
 Source: the ULID specification (github.com/ulid/spec).
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 
@@ -15,47 +17,63 @@ _DIGITS = {character: value for value, character in enumerate(_ALPHABET)}
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_RANDOM_BITS = 80
-_LENGTH = 26
+_STAMP_MAX = (1 << 48) - 1
+_IDENTIFIER = re.compile(rf"[a-z]+_[0-7][{_ALPHABET}]{{25}}")
 
 # The random part begins with a count, so that ids of one millisecond increase. `next` on a count is
 # one step of the interpreter: threads need no lock.
 _RANDOM_TAIL_BITS = 48
-_COUNT_BITS = _RANDOM_BITS - _RANDOM_TAIL_BITS
-_count = itertools.count(secrets.randbits(_COUNT_BITS - 1))
+_COUNT_MASK = (1 << (80 - _RANDOM_TAIL_BITS)) - 1
+_count = itertools.count(secrets.randbits(31))
 
 
 def new_id(prefix: str, at: datetime | None = None) -> str:
-    """A new identifier such as `req_01JD…`; its time is `at` (aware), now if None."""
-    milliseconds = (datetime.now(UTC) if at is None else at) - _EPOCH
-    stamp = milliseconds // _MILLISECOND
-    count = next(_count) % (1 << _COUNT_BITS)
+    """A new identifier such as `req_01JD…`; its time is `at` (aware, from 1970 on), now if None."""
+    count = next(_count) & _COUNT_MASK
     tail = (count << _RANDOM_TAIL_BITS) | secrets.randbits(_RANDOM_TAIL_BITS)
-    return f"{prefix}_{_encode((stamp << _RANDOM_BITS) | tail)}"
+    return f"{prefix}_{_encode(_stamp(datetime.now(UTC) if at is None else at), tail)}"
 
 
 def id_time(identifier: str) -> datetime:
     """When an identifier was made, to the millisecond. Raises: `ValueError` if it is none."""
-    text = identifier.rpartition("_")[2]
-    if len(text) != _LENGTH:
-        raise ValueError(f"{identifier!r} is not an id")
-    value = 0
-    for character in text[:10]:
-        if character not in _DIGITS:
-            raise ValueError(f"{identifier!r} is not an id")
-        value = value * 32 + _DIGITS[character]
-    return _EPOCH + value * _MILLISECOND
-
-
-def _encode(value: int) -> str:
-    pairs = []
-    for _ in range(_LENGTH // 2):
-        value, pair = divmod(value, 1024)
-        pairs.append(_PAIRS[pair])
-    return "".join(reversed(pairs))
+    if _IDENTIFIER.fullmatch(identifier) is None:
+        raise ValueError(f"{identifier[:60]!r} is not an id")
+    stamp = 0
+    for character in identifier[-26:-16]:
+        stamp = stamp << 5 | _DIGITS[character]
+    try:
+        return _EPOCH + stamp * _MILLISECOND
+    except OverflowError:  # 48 bits reach beyond the year 9999
+        raise ValueError(f"{identifier!r} is not an id") from None
 
 
 def id_floor(prefix: str, at: datetime) -> str:
     """The least identifier of an instant: every id made then or later sorts at or behind it."""
-    stamp = max(0, (at - _EPOCH) // _MILLISECOND)
-    return f"{prefix}_{_encode(stamp << _RANDOM_BITS)}"
+    return f"{prefix}_{_encode(_stamp(max(at, _EPOCH)), 0)}"
+
+
+def _stamp(at: datetime) -> int:
+    stamp = (at - _EPOCH) // _MILLISECOND
+    if not 0 <= stamp <= _STAMP_MAX:
+        raise ValueError(f"no id for {at.isoformat()}: ids begin in 1970")
+    return stamp
+
+
+def _encode(stamp: int, tail: int) -> str:
+    """10 characters of time, 16 of tail; two at a time, written out because each request needs one."""
+    pairs = _PAIRS
+    return (
+        pairs[stamp >> 40]
+        + pairs[stamp >> 30 & 1023]
+        + pairs[stamp >> 20 & 1023]
+        + pairs[stamp >> 10 & 1023]
+        + pairs[stamp & 1023]
+        + pairs[tail >> 70]
+        + pairs[tail >> 60 & 1023]
+        + pairs[tail >> 50 & 1023]
+        + pairs[tail >> 40 & 1023]
+        + pairs[tail >> 30 & 1023]
+        + pairs[tail >> 20 & 1023]
+        + pairs[tail >> 10 & 1023]
+        + pairs[tail & 1023]
+    )

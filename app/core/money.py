@@ -2,13 +2,14 @@
 
 A cost is read from its JSON token as a decimal, kept as received, and counted rounded
 half-even to 12 places. The charge is a ceiling of the token itself, not of the count.
+Must not live here: what two costs mean together (`core.costs`), what is allowed to be spent.
 Called by the tap, the reports and the command line.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
 from app.core.records import Cost
 
@@ -23,13 +24,21 @@ COST_USD_MAX = 10_000
 # The charge is a multiple of 1/10,000 USD.
 CHARGE_STEP = Decimal("0.0001")
 
+# A person's amount: a million dollars is 10¹⁸ picodollars, a tenth of a 64-bit integer.
+AMOUNT_USD_MAX = 1_000_000
+
 # JSON's grammar for numbers (RFC 8259 §6), negative ones included so that they are told apart.
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_AMOUNT = re.compile(r"[0-9]+(?:\.[0-9]{1,12})?")
+_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE]([+-]?[0-9]+))?")
+_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]{1,12}))?")
 
 # Longer tokens are no prices; the bound keeps arithmetic quick whatever is sent.
 _TOKEN_CHARACTERS_MAX = 200
-_CONTEXT = Context(prec=2 * _TOKEN_CHARACTERS_MAX, traps=[])
+
+# An exponent beyond this decides alone, whatever the (at most 200) digits of its token:
+# capped here, every number stays exact and small, and 1e-999999999 is still more than nothing.
+_EXPONENT_MAX = 1000
+_CONTEXT = Context(prec=3 * _EXPONENT_MAX, Emax=10 * _EXPONENT_MAX, Emin=-10 * _EXPONENT_MAX)
+_PICODOLLAR = Decimal(1).scaleb(-12)
 
 
 class BadCost(ValueError):
@@ -42,36 +51,33 @@ class BadCost(ValueError):
 
 def parse_cost(token: str) -> Cost:
     """The cost that a JSON number token states, in USD. Raises: `BadCost`."""
-    if _NUMBER.fullmatch(token) is None:
-        raise BadCost("not_a_number")
-    if len(token) > _TOKEN_CHARACTERS_MAX:
-        raise BadCost("out_of_range")
-    value = _CONTEXT.create_decimal(token)
+    value = _exact(token)
     if value < 0:
         raise BadCost("negative")
-    if value.is_infinite() or value > COST_USD_MAX:
+    if value > COST_USD_MAX:
         raise BadCost("out_of_range")
     return Cost(token, _picodollars(value))
 
 
 def charged_from(true: Cost) -> Cost:
-    """What a true cost is charged as: the exact ceiling of its token to 1/10,000 USD."""
-    value = _CONTEXT.create_decimal(true.raw)
-    if value and value.adjusted() < -20:  # far below a step: the ceiling needs none of its digits
-        charged = CHARGE_STEP
-    else:
-        charged = value.quantize(CHARGE_STEP, rounding=ROUND_CEILING, context=_CONTEXT)
-    return Cost(format(abs(charged), "f"), _picodollars(abs(charged)))
+    """What a true cost is charged as: the exact ceiling of its token to 1/10,000 USD. Raises: `BadCost`."""
+    charged = _exact(true.raw).quantize(CHARGE_STEP, rounding=ROUND_CEILING, context=_CONTEXT).copy_abs()
+    return Cost(format(charged, "f"), _picodollars(charged))
 
 
 def parse_usd(text: str) -> int:
     """An amount that a person wrote (`45`, `45.00`), in 10⁻¹² USD. Raises: `ValueError` with a sentence."""
-    if _AMOUNT.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not an amount in USD: write digits with at most 12 decimals, such as 45 or 0.05")
-    whole, _, fraction = text.partition(".")
-    if len(whole) > 12:
-        raise ValueError(f"{text!r} is too large an amount")
-    return int(whole) * PICODOLLARS_PER_USD + int(fraction.ljust(12, "0"))
+    amount = _AMOUNT.fullmatch(text)
+    if amount is None:
+        raise ValueError(
+            f"{text[:60]!r} is not an amount in USD: write digits with at most 12 decimals, such as 45 or 0.05"
+        )
+    whole = amount[1].lstrip("0")
+    if len(whole) <= len(str(AMOUNT_USD_MAX)):
+        picodollars = int(whole or "0") * PICODOLLARS_PER_USD + int((amount[2] or "").ljust(12, "0"))
+        if picodollars <= AMOUNT_USD_MAX * PICODOLLARS_PER_USD:
+            return picodollars
+    raise ValueError(f"{text[:60]!r} is too large an amount: at most {AMOUNT_USD_MAX} USD")
 
 
 def format_usd(picodollars: int) -> str:
@@ -82,8 +88,19 @@ def format_usd(picodollars: int) -> str:
     return f"{sign}{whole}.{fraction}"
 
 
+def _exact(token: str) -> Decimal:
+    """The value of a token; one with an absurd exponent keeps its side of every bound. Raises: `BadCost`."""
+    number = _NUMBER.fullmatch(token)
+    if number is None:
+        raise BadCost("not_a_number")
+    if len(token) > _TOKEN_CHARACTERS_MAX:
+        raise BadCost("out_of_range")
+    mantissa, exponent = number.groups()
+    value = Decimal(mantissa)
+    if exponent is None or not value:
+        return value
+    return value.scaleb(max(-_EXPONENT_MAX, min(_EXPONENT_MAX, int(exponent))), context=_CONTEXT)
+
+
 def _picodollars(value: Decimal) -> int:
-    if value and value.adjusted() < -20:
-        return 0
-    with localcontext(_CONTEXT):
-        return int((value * PICODOLLARS_PER_USD).to_integral_value(rounding=ROUND_HALF_EVEN))
+    return int(value.quantize(_PICODOLLAR, rounding=ROUND_HALF_EVEN, context=_CONTEXT).scaleb(12, context=_CONTEXT))

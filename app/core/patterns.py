@@ -1,4 +1,7 @@
-"""Which models a key may use: case-sensitive globs such as `openai/*`; no pattern at all allows every model."""
+"""Which models a key may use: case-sensitive globs such as `openai/*`, the same on every system.
+
+`*` also crosses `/`; `?` and `[…]` as in `fnmatch.fnmatchcase`. Called by the admission.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from fnmatch import translate
 
 
 def model_allowed(model: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns matches the whole name; no pattern at all allows every model."""
     allowed = tuple(patterns)
     return not allowed or any(_compiled(pattern).match(model) is not None for pattern in allowed)
 
