@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Connection, event
 
+from app.accounts.keyring import Keyring
 from app.core.records import State
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
 from app.store import queries, statements, totals
-from app.store.port import Store
+from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
 from tests.store.entries import a_holder, settled
 
@@ -22,6 +24,15 @@ PERIOD = Period(datetime(2026, 10, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=U
 
 # A partial index holds only the few rows of its state: reading all of it is the point of it.
 FEW = ("requests_open", "requests_free", "requests_unknown")
+
+
+def _in_state(state: State, connection: Connection) -> Any:
+    return queries.list_requests(connection, RequestFilter(state=state), None, 10)
+
+
+def _usage_by(by: GroupBy, connection: Connection) -> Any:
+    return totals.usage_report(connection, PERIOD, by, ZoneInfo("UTC"))
+
 
 QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "list": lambda c: queries.list_requests(c, RequestFilter(), None, 10),
@@ -35,16 +46,13 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "export": lambda c: queries.list_requests(
         c, RequestFilter(from_at=PERIOD.from_at, to_at=PERIOD.to_at), "req_01A", 10, oldest_first=True
     ),
-    **{
-        f"that are {state}": lambda c, state=state: queries.list_requests(c, RequestFilter(state=state), None, 10)
-        for state in State
-    },
+    **{f"that are {state}": partial(_in_state, state) for state in State},
     "by our id": lambda c: queries.find_request(c, "req_known"),
     "by response id": lambda c: queries.find_request(c, "resp_known"),
     "by upstream id": lambda c: queries.find_request(c, "up_known"),
     "live feed": lambda c: queries.closed_since(c, 1, 10),
     "end of the feed": queries.last_closed_seq,
-    **{f"usage by {by}": lambda c, by=by: totals.usage_report(c, PERIOD, by, ZoneInfo("UTC")) for by in GroupBy},
+    **{f"usage by {by}": partial(_usage_by, by) for by in GroupBy},
     "verify": lambda c: verify_step(c, 0, 10),
     "secret": lambda c: queries.key_of_secret(c, "hash"),
 }
@@ -60,7 +68,7 @@ def plans(connection: Connection, question: Callable[[Connection], Any]) -> list
     event.listen(connection, "before_cursor_execute", note)
     try:
         question(connection)
-    except queries.RowMissing:
+    except RowMissing:
         pass
     finally:
         event.remove(connection, "before_cursor_execute", note)
@@ -79,8 +87,6 @@ def bad(step: str) -> bool:
 @pytest.mark.parametrize("name", QUESTIONS)
 async def test_no_question_reads_the_whole_ledger(store: Store, name: str) -> None:
     """Searches only, and lists come in the order of an index, so that a page costs a page."""
-    from app.accounts.keyring import Keyring
-
     await Keyring(store).create_team("blue")
     alice = await a_holder(store, team="blue")
     intent = alice.intent()
@@ -91,9 +97,10 @@ async def test_no_question_reads_the_whole_ledger(store: Store, name: str) -> No
     assert [step for step in steps if bad(step)] == []
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)]
-)
+HOT = [name for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)]
+
+
+@pytest.mark.parametrize("name", HOT)
 async def test_no_hot_statement_reads_more_than_it_is_asked_for(store: Store, name: str) -> None:
     """Admission and settlement look rows up by their keys, whatever the size of the tables."""
 
