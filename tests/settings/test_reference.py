@@ -11,7 +11,7 @@ import pytest
 from app.settings import Settings, load_settings
 from app.settings.reference import gateway_toml, settings_table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_readme_names_no_setting_that_is_none() -> None:
