@@ -1,59 +1,35 @@
-"""What an httpx error means: whose fault, and whether the request had been sent. Called by `httpx` beside it."""
+"""What an error of httpcore means: whose fault, and whether the request had been sent. Called by `httpx` beside it."""
 
 from __future__ import annotations
 
-import socket
-import ssl
-from collections.abc import Iterator
+import httpcore
 
-import httpx
-
+from app.proxy.upstream.httpx_attempt import Attempt, ConnectFault, Phase
 from app.proxy.upstream.port import Fault, UpstreamError, UpstreamTimeout
 
+_TIMEOUTS = {Phase.CONNECTING: Fault.CONNECT_TIMEOUT, Phase.BODY: Fault.IDLE_TIMEOUT}
 
-def failure_of(error: BaseException, *, in_head: bool) -> UpstreamError | None:
-    """What an httpx error means, in fixed words; None if it is no error of the wire."""
-    match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return UpstreamTimeout(Fault.CONNECT_TIMEOUT, sent=False)
-        case httpx.ConnectError() | httpx.ProxyError() | httpx.UnsupportedProtocol():
-            return UpstreamError(_connect_fault(error), sent=False)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return UpstreamTimeout(Fault.HEAD_TIMEOUT if in_head else Fault.IDLE_TIMEOUT, sent=True)
-        case httpx.RemoteProtocolError():
-            closed = str(error).startswith(("peer closed connection", "Server disconnected"))
-            return UpstreamError(Fault.EOF if closed else Fault.PROTOCOL, sent=True)
-        case httpx.LocalProtocolError():
-            return UpstreamError(Fault.PROTOCOL, sent=False)
-        case httpx.TransportError():
-            return UpstreamError(Fault.RESET, sent=True)
-    return None
+_WIRE_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, httpcore.TimeoutException)
 
 
-def _connect_fault(error: BaseException) -> Fault:
-    for cause in _causes(error):
-        match cause:
-            case ssl.SSLCertVerificationError():
-                return Fault.CERTIFICATE
-            case ssl.SSLError():
-                return Fault.TLS
-            case socket.gaierror():
-                return Fault.DNS
-            case ConnectionRefusedError():
-                return Fault.REFUSED
-    return Fault.CONNECT
+def failure_of(error: Exception, attempt: Attempt) -> Exception:
+    """The port's error, in fixed words; an error that is none of the wire's is a bug and stays what it is."""
+    if attempt.aborted:
+        return UpstreamError(Fault.ABORTED, sent=attempt.sent)
+    if isinstance(error, httpcore.TimeoutException):
+        return UpstreamTimeout(_TIMEOUTS.get(attempt.phase, Fault.HEAD_TIMEOUT), sent=attempt.sent)
+    if isinstance(error, _WIRE_ERRORS):
+        return UpstreamError(_fault(error, attempt), sent=attempt.sent)
+    return error
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and everything that led to it, groups included."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        cause = waiting.pop()
-        if cause is None or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        waiting += [cause.__cause__, cause.__context__]
-        if isinstance(cause, BaseExceptionGroup):
-            waiting += cause.exceptions
+def _fault(error: Exception, attempt: Attempt) -> Fault:
+    if isinstance(error, ConnectFault):
+        return error.fault
+    if isinstance(error, httpcore.LocalProtocolError):
+        return Fault.PROTOCOL  # a header that cannot be sent
+    if not attempt.sent:
+        return Fault.CONNECT
+    if isinstance(error, httpcore.RemoteProtocolError):
+        return Fault.EOF if attempt.ended else Fault.PROTOCOL
+    return Fault.RESET

@@ -1,0 +1,232 @@
+"""One request to the upstream and its answer, fetched by a task of its own. Made by `httpx` beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import httpcore
+
+from app.proxy.upstream.httpx_attempt import Attempt, Phase, current_attempt
+from app.proxy.upstream.httpx_faults import failure_of
+from app.proxy.upstream.httpx_wire import Wire
+from app.proxy.upstream.port import Fault, Framing, Headers, UpstreamError, UpstreamRequest, UpstreamTimeout
+
+# What is written at once: a large body is encrypted and sent in pieces, so that the loop goes on between them.
+PIECE_BYTES = 64 * 1024
+
+# So much of an answer waits for its reader before the peer is made to wait.
+AHEAD_BYTES = 128 * 1024
+
+# Nobody knows the peer's clock or the way there: let go so long before it does.
+KEEPALIVE_MARGIN_SECONDS = 1
+
+_KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*([0-9]{1,6})", re.IGNORECASE)
+
+_SENT = UpstreamRequest((), b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connecting:
+    """How to reach the upstream; times in seconds."""
+
+    origin: str
+    connect_seconds: float
+    head_seconds: float
+    idle_seconds: float
+    keepalive_seconds: float
+    proxy: str | None = field(default=None, repr=False)  # may hold credentials
+    ca_file: str | None = None
+
+
+class HttpxAnswer:
+    """`Answer` over an httpcore response, and the task that fetches it.
+
+    The task runs ahead of the reader by `AHEAD_BYTES` at the most.
+    """
+
+    def __init__(
+        self,
+        pool: httpcore.AsyncConnectionPool,
+        url: httpcore.URL,
+        connecting: Connecting,
+        request: UpstreamRequest,
+        done: Callable[[], None],
+    ) -> None:
+        self.status = 0
+        self.headers: Headers = ()
+        self.framing = Framing.NONE
+        self._pool = pool
+        self._url = url
+        self._connecting = connecting
+        self._request = request
+        self._attempt = self._new_attempt()
+        self._chunks: deque[bytes] = deque()
+        self._ahead_bytes = 0
+        self._ended = False
+        self._aborted = False
+        self._failure: Exception | None = None
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: done())
+
+    async def begun(self) -> None:
+        """Waits for the head. Raises: `UpstreamError`, `UpstreamTimeout`."""
+        try:
+            while not self.status and self._failure is None:
+                await self._told()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        if self._failure is not None and not self.status:
+            raise self._failure
+
+    async def read(self) -> bytes | None:
+        while True:
+            if self._aborted:
+                raise UpstreamError(Fault.ABORTED, sent=True)
+            if self._chunks:
+                chunk = self._chunks.popleft()
+                self._ahead_bytes -= len(chunk)
+                self._room.set()
+                return chunk
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return None
+            await self._told()
+
+    def abort(self) -> None:
+        self._aborted = True
+        self._attempt.abort()
+        self._news.set()
+        self._room.set()
+
+    async def aclose(self) -> None:
+        if not self._ended:
+            self.abort()
+        await asyncio.wait((self._task,))
+
+    async def _told(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            response = await self._send()
+            try:
+                async for chunk in cast(AsyncIterable[bytes], response.stream):
+                    await self._keep(chunk)
+                self._end(response.extensions["network_stream"])
+            finally:
+                await response.aclose()
+        except Exception as error:
+            self._failure = failure_of(error, self._attempt)
+        finally:
+            self._request = _SENT
+            self._news.set()
+
+    async def _send(self) -> httpcore.Response:
+        """Sends the request; once more if nothing of it was written. Returns with the head."""
+        try:
+            response = await self._try()
+        except Exception as error:
+            if not _again(failure_of(error, self._attempt)):
+                raise
+            self._attempt = self._new_attempt()
+            response = await self._try()
+        self._request = _SENT  # the body is not held while the answer is read
+        self._attempt.phase = Phase.BODY
+        if response.status < 200:  # 101: nobody asked for another protocol
+            self._attempt.abort()
+            await response.aclose()
+            raise httpcore.RemoteProtocolError
+        self.headers = [(name.lower(), value) for name, value in response.headers]
+        self.framing = _framing(response.status, self.headers)
+        self.status = response.status
+        self._news.set()
+        return response
+
+    async def _try(self) -> httpcore.Response:
+        current_attempt.set(self._attempt)
+        body = _Pieces(self._request.body)
+        request = httpcore.Request("POST", self._url, headers=list(self._request.headers), content=body)
+        try:
+            return await self._pool.handle_async_request(request)
+        finally:
+            body.drop()
+
+    def _new_attempt(self) -> Attempt:
+        return Attempt(
+            connect_seconds=self._connecting.connect_seconds,
+            head_seconds=self._connecting.head_seconds,
+            idle_seconds=self._connecting.idle_seconds,
+        )
+
+    async def _keep(self, chunk: bytes) -> None:
+        """Lays a chunk out for the reader, and waits if the reader is far behind.
+
+        After an abort nothing is kept, and the next read of the wire ends the iteration.
+        """
+        if self._aborted or not chunk:
+            return
+        self._chunks.append(chunk)
+        self._ahead_bytes += len(chunk)
+        self._news.set()
+        while self._ahead_bytes > AHEAD_BYTES and not self._aborted:
+            self._room.clear()
+            await self._room.wait()
+
+    def _end(self, wire: Wire) -> None:
+        """The whole body has come: the connection may serve another request."""
+        self._ended = True
+        seconds = self._connecting.keepalive_seconds
+        announced = next((value for name, value in self.headers if name == b"keep-alive"), b"")
+        if found := _KEEP_ALIVE_TIMEOUT.search(announced):
+            seconds = min(seconds, int(found[1]) - KEEPALIVE_MARGIN_SECONDS)
+        self._attempt.cut = None  # it is nobody's connection now
+        wire.rest(seconds)
+
+
+class _Pieces:
+    """A request's body, as an iterator that holds it no longer than it must."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._at = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = self._body[self._at : self._at + PIECE_BYTES]
+        if not piece:
+            raise StopAsyncIteration
+        self._at += len(piece)
+        return piece
+
+    def drop(self) -> None:
+        self._body = b""
+
+
+def _again(failure: Exception) -> bool:
+    """Whether a fresh connection may help: nothing was written, and neither time nor trust is what lacks."""
+    if not isinstance(failure, UpstreamError) or isinstance(failure, UpstreamTimeout) or failure.sent:
+        return False
+    return failure.fault not in (Fault.CERTIFICATE, Fault.PROTOCOL, Fault.ABORTED)
+
+
+def _framing(status: int, headers: Headers) -> Framing:
+    if status in (204, 304):
+        return Framing.NONE
+    names = dict(headers)
+    if b"chunked" in names.get(b"transfer-encoding", b"").lower():
+        return Framing.CHUNKED
+    return Framing.LENGTH if b"content-length" in names else Framing.CLOSE
