@@ -265,7 +265,7 @@ def test_a_signal_during_the_start_leaves_nothing(tmp_path: Path, bytecode: Path
         assert list(started.temporary.iterdir()) == []
 
 
-@pytest.mark.scenario
+@pytest.mark.long
 def test_the_demo_is_ready_in_three_seconds(tmp_path: Path, bytecode: Path) -> None:
     """Once installed; the best of three, since the machine has other things to do."""
     took = []
