@@ -56,23 +56,34 @@ class Inflater:
         self._room_bytes = decoded_bytes_max
         self._head = b""  # the two bytes that tell zlib's wrapper from raw deflate
         self._engine = None if self._is_deflate else zlib.decompressobj(_GZIP_WINDOW_BITS)
-        self._over = False  # only padding can follow
+        self._over = False  # what follows is padding
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The decoded bytes, in pieces of at most `PIECE_BYTES`. Raises: `Undecodable`, `TooLarge`."""
-        if self._engine is None:
-            chunk = self._head = self._head + chunk
-            if len(chunk) < 2:
+        more = bool(chunk)
+        while more and not self._over:
+            engine = self._engine or self._begin(chunk)
+            if engine is None:
                 return
-            self._engine = zlib.decompressobj(_ZLIB_WINDOW_BITS if _has_zlib_header(chunk) else _RAW_WINDOW_BITS)
-        more = not self._over
-        while more:
-            piece, chunk, more = self._step(self._engine, chunk)
+            chunk, self._head = self._head + chunk, b""
+            piece, chunk, more = self._step(engine, chunk)
             self._room_bytes -= len(piece)
             if self._room_bytes < 0:
                 raise TooLarge
             if piece:
                 yield piece
+
+    def _begin(self, chunk: bytes) -> _Engine | None:
+        """The engine for what begins here; None if that cannot be told yet, or nothing does."""
+        if not self._is_deflate:  # a gzip file may be several in a row (RFC 1952 §2.2)
+            self._over = not chunk.startswith(b"\x1f")
+            self._engine = None if self._over else zlib.decompressobj(_GZIP_WINDOW_BITS)
+        elif len(self._head + chunk) < 2:
+            self._head += chunk
+        else:
+            wrapped = _has_zlib_header(self._head + chunk)
+            self._engine = zlib.decompressobj(_ZLIB_WINDOW_BITS if wrapped else _RAW_WINDOW_BITS)
+        return self._engine
 
     def _step(self, engine: _Engine, chunk: bytes) -> tuple[bytes, bytes, bool]:
         """One piece, the bytes not yet used, and whether they (or the engine) may hold more."""
@@ -82,12 +93,9 @@ class Inflater:
             raise Undecodable from error
         if not engine.eof:
             return piece, engine.unconsumed_tail, bool(engine.unconsumed_tail) or len(piece) == PIECE_BYTES
-        # A gzip file may be several in a row (RFC 1952 §2.2); anything else behind the end is padding.
-        rest = engine.unused_data
-        self._over = self._is_deflate or not rest.startswith(b"\x1f"[: len(rest)])
-        if not self._over:
-            self._engine = zlib.decompressobj(_GZIP_WINDOW_BITS)
-        return piece, rest, bool(rest) and not self._over
+        self._engine = None
+        self._over = self._is_deflate
+        return piece, engine.unused_data, bool(engine.unused_data)
 
 
 def _has_zlib_header(start: bytes) -> bool:

@@ -43,7 +43,8 @@ def decode(text: Bytes) -> dict[str, Any]:
     Raises: `Malformed` if it is no object, breaks off, nests too deep, or is followed by more.
     """
     try:
-        text = text.removeprefix(_BOM)
+        if text.startswith(_BOM):
+            text = text[len(_BOM) :]
         if len(text) > DECODED_BYTES_MAX:
             text = outline(text)
         value = _decoder.decode(text.decode("utf-8", "replace"))

@@ -135,7 +135,9 @@ class EventSplitter:
         if self._bom_may_come and len(self._line) >= len(_BOM):
             self._bom_may_come = False
             self._line = self._line.removeprefix(_BOM)
-        self._line = bytearray(self._bounded(self._line))
+        bounded = self._bounded(self._line)
+        if bounded is not self._line:
+            self._line = bytearray(bounded)
 
     def _end_line(self, piece: bytes) -> Bytes:
         """The whole line without its end, or an excerpt."""

@@ -28,7 +28,7 @@ _WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
 
 # In an excerpt of JSON. A quote inside a string has a backslash before it, so these are names.
 _TYPE = re.compile(rb'[{,]\s*"type"\s*:\s*"([^"\\]*)"')
-_SEQUENCE_NUMBER = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,15})')
+_SEQUENCE_NUMBER = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,15})\s*[,}]')  # whole, not cut by a window
 _SEQUENCE_NUMBER_NAME = b'"sequence_number"'
 _HEAD_BYTES, _TAIL_BYTES = 256, 64
 

@@ -90,11 +90,13 @@ cut_places = st.lists(st.integers(0, 100_000), max_size=12)
 
 
 def with_line_ends(whole: bytes, ends: Sequence[bytes]) -> bytes:
-    """The LF line ends replaced, in turn, by these."""
+    """The LF line ends replaced, in turn, by these; a CR and the LF of an empty line must not become one end."""
     lines = whole.split(b"\n")
     joined = bytearray(lines[0])
     for index, line in enumerate(lines[1:]):
-        joined += ends[index % len(ends)] + line
+        end = ends[index % len(ends)]
+        joined += b"\r" if end == b"\n" and joined.endswith(b"\r") else end
+        joined += line
     return bytes(joined)
 
 

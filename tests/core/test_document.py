@@ -14,6 +14,7 @@ from app.core.document import DECODED_BYTES_MAX, Malformed, Number, decode, is_r
 from tests.core.answers import as_json
 
 BULK = b'"output":[{"text":"' + b"x" * DECODED_BYTES_MAX + b'"}],'
+DEEP = b'{"a":' + b"[" * 8_000 + b"]" * 8_000 + b"}"
 
 
 @pytest.mark.parametrize("bulk", [b"", BULK], ids=["small", "large"])
