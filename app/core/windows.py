@@ -2,21 +2,29 @@
 
 Buckets are UTC; every day of every time zone in use begins on one of their edges (offsets
 are multiples of 15 minutes). Periods and days follow the gateway's time zone, with its
-daylight-saving changes. Called by the store (buckets) and the reports (periods, days).
+daylight-saving changes: a day is the half-open span between two midnights, so that every instant
+has exactly one, also where clocks go back over midnight and a date returns for an hour.
+Called by the store (buckets) and the reports (periods, days).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from app.core.clock import parse_time
+
 BUCKET_SECONDS = 15 * 60
 _BUCKET = timedelta(seconds=BUCKET_SECONDS)
+_DAY_STEP = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEARS = range(1970, 9999)  # nothing is older; the last year lacks the day behind its end
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LAST = re.compile(r"([1-9][0-9]{0,4})([hdw])")
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
@@ -37,6 +45,7 @@ def bucket_start(at: datetime) -> datetime:
     return _EPOCH + (at - _EPOCH) // _BUCKET * _BUCKET
 
 
+@functools.lru_cache(maxsize=1024)  # reports by day ask for the same midnights once per bucket
 def day_start(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of a calendar day, in UTC (a day may begin at 01:00 when clocks jump at midnight)."""
     local = datetime.combine(day, time(), tzinfo=zone)
@@ -44,16 +53,22 @@ def day_start(day: date, zone: ZoneInfo) -> datetime:
 
 
 def day_of(at: datetime, zone: ZoneInfo) -> date:
-    return at.astimezone(zone).date()
+    """The calendar day whose span holds an instant."""
+    day = at.astimezone(zone).date()
+    following = day + _DAY_STEP
+    return following if at >= day_start(following, zone) else day
 
 
 def days(period: Period, zone: ZoneInfo) -> Iterator[tuple[date, Period]]:
-    """The calendar days of a period in order; the first and last may be cut short."""
+    """The calendar days of a period in order; the first and last may be cut short. A day a zone left out is absent."""
     day = day_of(period.from_at, zone)
-    while (start := day_start(day, zone)) < period.to_at:
-        following = day + timedelta(days=1)
-        yield day, Period(max(start, period.from_at), min(day_start(following, zone), period.to_at))
-        day = following
+    start = period.from_at
+    while start < period.to_at:
+        following = day + _DAY_STEP
+        end = min(day_start(following, zone), period.to_at)
+        if start < end:
+            yield day, Period(start, end)
+        day, start = following, end
 
 
 def period_of(
@@ -82,28 +97,26 @@ def period_of(
         if start_at >= end_at:
             raise ValueError("the period is empty: from must be before to")
         return Period(start_at, end_at)
-    return _last(last or "30d", zone, now, end)
+    return _last("30d" if last is None else last, zone, now, end)
 
 
 def _last(text: str, zone: ZoneInfo, now: datetime, end: datetime) -> Period:
     found = _LAST.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is not a span of time: write 24h, 7d or 4w")
+        raise ValueError(f"{text[:60]!r} is not a span of time: write 24h, 7d or 4w")
     count = int(found[1])
-    try:
-        if found[2] == "h":
-            return Period(bucket_start(now - timedelta(hours=count)), end)
-        count *= 7 if found[2] == "w" else 1
-        first = day_of(now, zone) - timedelta(days=count - 1)
-    except OverflowError:
-        raise ValueError(f"{text!r} is longer than the calendar") from None
-    return Period(day_start(first, zone), end)
+    if found[2] == "h":
+        start = bucket_start(now - timedelta(hours=count))
+    else:
+        first = day_of(now, zone) - timedelta(days=count * (7 if found[2] == "w" else 1) - 1)
+        start = day_start(first, zone) if first.year in _YEARS else _EPOCH
+    return Period(max(start, _EPOCH), end)
 
 
 def _month(text: str, zone: ZoneInfo) -> Period:
     found = _MONTH.fullmatch(text)
-    if found is None or not 1970 <= int(found[1]) <= 9998:
-        raise ValueError(f"{text!r} is not a month: write it as 2026-10")
+    if found is None or int(found[1]) not in _YEARS:
+        raise ValueError(f"{text[:60]!r} is not a month: write it as 2026-10")
     year, number = int(found[1]), int(found[2])
     following = date(year + number // 12, number % 12 + 1, 1)
     return Period(day_start(date(year, number, 1), zone), day_start(following, zone))
@@ -111,14 +124,18 @@ def _month(text: str, zone: ZoneInfo) -> Period:
 
 def _edge(text: str, zone: ZoneInfo, name: str, *, last_day: bool) -> datetime:
     """One edge of a period: a whole day in the zone, or an instant on a bucket's edge."""
+    if _DAY.fullmatch(text):
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{name}: there is no day {text}") from None
+        if day.year not in _YEARS:
+            raise ValueError(f"{name}: {text!r} is not a day of the years {_YEARS[0]} to {_YEARS[-1]}")
+        return day_start(day + _DAY_STEP if last_day else day, zone)
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name}: {text!r} is neither a day (2026-10-01) nor a time (2026-10-01T12:00:00Z)") from None
-    if "T" not in text and " " not in text:
-        return day_start(at.date() + timedelta(days=1 if last_day else 0), zone)
-    if at.tzinfo is None:
-        raise ValueError(f"{name}: {text!r} has no time zone: end it with Z or an offset such as +01:00")
+        at = parse_time(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; a whole day is written as 2026-10-01") from None
     if bucket_start(at) != at:
         raise ValueError(f"{name}: {text!r} does not fall on a quarter of an hour, which is how usage is kept")
-    return at.astimezone(UTC)
+    return at
