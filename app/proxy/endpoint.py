@@ -112,7 +112,7 @@ class ResponsesEndpoint:
         connection = connection_of(scope)
         secret = self._credential.watched
         down = Downstream(send, connection, stall_seconds=self._settings.client_stall_seconds, secret=secret)
-        exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone)
+        exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone, secret)
         body = RequestBody(receive, dict(scope["headers"]), self._inflight, bytes_max=self._settings.request_bytes_max)
         try:
             async with exchange:

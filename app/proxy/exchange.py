@@ -52,7 +52,14 @@ class ClientGone:
 class Exchange:
     """One downstream request and its upstream answer. Use as an async context manager."""
 
-    def __init__(self, connection: Connection, ledger: Ledger, inflight: Inflight, gone: ClientGone) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        inflight: Inflight,
+        gone: ClientGone,
+        upstream_key: bytes | None = None,
+    ) -> None:
         self.created_at = datetime.now(UTC)
         self.request_id = new_id("req", self.created_at)
         self.connection = connection
@@ -61,6 +68,7 @@ class Exchange:
         self._ledger = ledger
         self._inflight = inflight
         self._gone = gone
+        self._upstream_key = upstream_key  # what must not be taken for the upstream's request id
         self._gone_timer: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
         self._ttfb_ms: int | None = None
@@ -146,7 +154,7 @@ class Exchange:
         headers = self._answer.headers if self._answer is not None else ()
         retry_after = any(name == b"retry-after" for name, _ in headers)
         verdict = judge(status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone)
-        settlement = self._settlement(verdict, reading, status, upstream_request_id(headers))
+        settlement = self._settlement(verdict, reading, status, upstream_request_id(headers, self._upstream_key))
         await asyncio.shield(self._ledger.settle(settlement))
         log_request(self._intent, self.admitted, settlement)
 
