@@ -7,7 +7,7 @@ Errors are `accounts.errors`, as sentences that say what to write instead.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -42,8 +42,9 @@ class Identified:
 class Keyring:
     """Verbs over keys and teams. Names and ids are both taken as `ref`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], datetime] = now) -> None:
         self._store = store
+        self._now = clock
         self._known: dict[str, Identified] = {}
 
     async def identify(self, authorization: bytes | None) -> Identified | None:
@@ -73,10 +74,10 @@ class Keyring:
             tags=_checked_tags(spec.tags),
             models=_checked_models(spec.models),
         )
-        _check_expiry(spec.expires_at)
+        _check_expiry(spec.expires_at, self._now())
         secret = new_secret()
         try:
-            key = await self._store.change(changes.create_key, spec, secret, now())
+            key = await self._store.change(changes.create_key, spec, secret, self._now())
         except (NameExists, RowMissing) as error:
             await self._explain(error)
         return key, secret.text
@@ -84,7 +85,7 @@ class Keyring:
     async def find(self, ref: str) -> KeyRecord:
         """Raises: `KeyNotFound`."""
         try:
-            return await self._store.read(queries.find_key, ref, now())
+            return await self._store.read(queries.find_key, ref, self._now())
         except RowMissing as error:
             await self._explain(error)
 
@@ -94,15 +95,15 @@ class Keyring:
         """Keys by name. Raises: `TeamNotFound`, `BadValue`."""
         _check_limit(limit)
         try:
-            return await self._store.read(queries.list_keys, wanted or KeyFilter(), after, limit, now())
+            return await self._store.read(queries.list_keys, wanted or KeyFilter(), after, limit, self._now())
         except RowMissing as error:
             await self._explain(error)
 
     async def change(self, ref: str, change: KeyChange) -> KeyRecord:
         """Raises: `KeyNotFound`, `TeamNotFound`, `NameTaken`, `Invalid`."""
-        change = _checked_change(change)
+        change = _checked_change(change, self._now())
         try:
-            return await self._store.change(changes.change_key, ref, change, now())
+            return await self._store.change(changes.change_key, ref, change, self._now())
         except (NameExists, RowMissing) as error:
             await self._explain(error)
 
@@ -110,7 +111,7 @@ class Keyring:
         """A new secret; the old one works on for the grace. Raises: `KeyNotFound`, `KeyRevoked`, `BadValue`."""
         if grace < timedelta(0) or grace > timedelta(days=365):
             raise BadValue("A grace is between 0 and 365 days, such as 24h.", param="grace")
-        secret, at = new_secret(), now()
+        secret, at = new_secret(), self._now()
         try:
             key = await self._store.change(changes.rotate_key, ref, secret, at + grace, at)
         except (RowMissing, KeyIsRevoked) as error:
@@ -134,7 +135,7 @@ class Keyring:
     async def create_team(self, name: str) -> TeamRecord:
         """Raises: `NameTaken`, `BadName`."""
         try:
-            return await self._store.change(changes.create_team, _checked_name("team", name), now())
+            return await self._store.change(changes.create_team, _checked_name("team", name), self._now())
         except NameExists as error:
             await self._explain(error)
 
@@ -158,7 +159,7 @@ class Keyring:
 
     async def _set_state(self, ref: str, state: KeyState) -> KeyRecord:
         try:
-            return await self._store.change(changes.set_key_state, ref, state, now())
+            return await self._store.change(changes.set_key_state, ref, state, self._now())
         except (RowMissing, KeyIsRevoked) as error:
             await self._explain(error)
 
@@ -221,16 +222,16 @@ def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
     return models
 
 
-def _check_expiry(expires_at: datetime | None) -> None:
+def _check_expiry(expires_at: datetime | None, at: datetime) -> None:
     if expires_at is not None and expires_at.tzinfo is None:
         raise BadValue("The expiry has no time zone: end it with Z or an offset.", param="expires_at")
-    if expires_at is not None and expires_at <= now():
+    if expires_at is not None and expires_at <= at:
         raise BadValue(
             "The expiry lies in the past: give a future day or time, such as 2027-01-01.", param="expires_at"
         )
 
 
-def _checked_change(change: KeyChange) -> KeyChange:
+def _checked_change(change: KeyChange, at: datetime) -> KeyChange:
     if change.name is not UNSET:
         change = replace(change, name=_checked_name("key", change.name))
     if change.tags is not UNSET:
@@ -238,7 +239,7 @@ def _checked_change(change: KeyChange) -> KeyChange:
     if change.models is not UNSET:
         change = replace(change, models=_checked_models(change.models))
     if change.expires_at is not UNSET:
-        _check_expiry(change.expires_at)
+        _check_expiry(change.expires_at, at)
     return change
 
 

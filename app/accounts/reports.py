@@ -5,7 +5,8 @@ Knows neither SQL nor HTTP. Every figure comes from the same few reads, so that 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
@@ -24,16 +25,17 @@ EXPORT_ROWS = 1000
 class Reports:
     """`zone`: the calendar of days and months."""
 
-    def __init__(self, store: Store, *, zone: ZoneInfo) -> None:
+    def __init__(self, store: Store, *, zone: ZoneInfo, clock: Callable[[], datetime] = now) -> None:
         self._store = store
         self.zone = zone
+        self._now = clock
 
     def period(
         self, *, last: str | None = None, month: str | None = None, from_: str | None = None, to: str | None = None
     ) -> Period:
         """The period that a person asked for, see `core.windows.period_of`. Raises: `BadValue`."""
         try:
-            return period_of(zone=self.zone, now=now(), last=last, month=month, from_=from_, to=to)
+            return period_of(zone=self.zone, now=self._now(), last=last, month=month, from_=from_, to=to)
         except ValueError as error:
             raise BadValue(f"{error}.".replace("..", "."), param="period") from None
 

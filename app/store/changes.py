@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from app.core.clock import to_ms
 from app.core.ids import new_id
@@ -74,6 +74,8 @@ def rotate_key(connection: Connection, ref: str, secret: TeamSecret, old_until: 
     key = find_key(connection, ref, now)
     if key.state is KeyState.REVOKED:
         raise KeyIsRevoked(key.name)
+    if old_until <= now:  # gone with the commit, whatever a clock says later
+        connection.execute(delete(key_secrets).where(key_secrets.c.key_id == key.id))
     until = to_ms(old_until)
     lasting = or_(key_secrets.c.expires_at.is_(None), key_secrets.c.expires_at > until)
     connection.execute(update(key_secrets).where(key_secrets.c.key_id == key.id, lasting).values(expires_at=until))
