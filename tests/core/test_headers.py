@@ -225,6 +225,11 @@ def test_the_key_does_not_come_back_encoded_either(form: bytes) -> None:
     assert sent == [(b"date", b"now"), (b"x-request-id", OURS.encode()), (b"x-irg-request-id", OURS.encode())]
 
 
+def test_a_header_named_after_the_key_stays_behind() -> None:
+    """Names come in lower case, and so would the key."""
+    assert _down([(b"X-sk-0123456789ABCDEF", b"1")], b"sk-0123456789ABCDEF")[:-2] == []
+
+
 def test_end_to_end_headers_come_down_unchanged() -> None:
     """What SDKs read, what caches read, and what nobody knows."""
     headers = [
@@ -262,7 +267,7 @@ def test_headers_that_would_act_on_the_gateways_origin_stay_behind(name: bytes) 
 def test_our_rate_limits_replace_the_upstreams() -> None:
     """Only when the key has a limit of its own; other headers of the upstream stay."""
     headers = [(b"x-ratelimit-limit-tokens", b"5"), (b"retry-after", b"1")]
-    assert _down(headers, replace_ratelimit=True)[:-2] == [(b"retry-after", b"1")]
+    assert _down(headers, replace_ratelimit=True)[:-2] == headers[1:]
     assert _down(headers)[:-2] == headers
 
 
@@ -277,12 +282,7 @@ def test_a_length_beside_a_transfer_coding_says_nothing() -> None:
     [
         (b"req_abc-123", True),
         (b"a" * 200, True),
-        (b"", False),
-        (b"a" * 201, False),
-        (b"a\r\nb", False),
-        (b"a\x00", False),
-        (b"\xe4", False),
-        (b"Bearer " + UPSTREAM_KEY, False),
+        *((value, False) for value in (b"", b"a" * 201, b"a\r\nb", b"a\x00", b"\xe4", b"Bearer " + UPSTREAM_KEY)),
     ],
 )
 def test_the_upstreams_request_id_is_shown_and_kept_if_it_is_one(value: bytes, usable: bool) -> None:
