@@ -13,7 +13,8 @@ suite and by every test that needs an upstream to break in one exact place.
 Steps: bytes are written as they are; an `asyncio.Event` is waited for; `reached(event)` sets one;
 CLOSE ends the connection after what was written, RESET breaks it, HALF_CLOSE ends our
 direction only, READ_BODY takes in the rest of the body of a request answered early,
-UNTIL_GONE waits until the client has left.
+STOP_READING leaves it in the network, UNTIL_GONE waits until the client has left (and reads
+on meanwhile), `pause(seconds)` lets time pass where time itself is tested.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ class Act(Enum):
     RESET = auto()
     HALF_CLOSE = auto()
     READ_BODY = auto()
+    STOP_READING = auto()
     UNTIL_GONE = auto()
 
 
-CLOSE, RESET, HALF_CLOSE, READ_BODY, UNTIL_GONE = Act
+CLOSE, RESET, HALF_CLOSE, READ_BODY, STOP_READING, UNTIL_GONE = Act
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class Reached:
     event: asyncio.Event
 
 
-Step = bytes | asyncio.Event | Reached | Act
+@dataclass(frozen=True)
+class Pause:
+    seconds: float
+
+
+Step = bytes | asyncio.Event | Reached | Pause | Act
 Script = Sequence[Step]
 
 
@@ -113,6 +120,10 @@ def chunk(content: bytes) -> bytes:
 END = b"0\r\n\r\n"
 
 
+def pause(seconds: float) -> Pause:
+    return Pause(seconds)
+
+
 def reached(event: asyncio.Event) -> Reached:
     return Reached(event)
 
@@ -141,7 +152,7 @@ class ScriptedUpstream:
         self._on_connection: deque[Script] = deque()
         self._arrived = asyncio.Condition()
         self._links: set[_Link] = set()
-        self._tls = _server_tls(certificate) if tls else None
+        self._tls = server_tls(certificate) if tls else None
         self._server: asyncio.Server | None = None
 
     def answer(self, *steps: Step) -> None:
@@ -299,6 +310,8 @@ class _Link(asyncio.Protocol):
 
     async def _play(self, steps: Script, request: SeenRequest | None) -> None:
         for step in steps:
+            if self._gone.is_set():
+                return  # there is nobody to play to
             if isinstance(step, bytes):
                 self.transport.write(step)
                 await self._room.wait()
@@ -306,6 +319,8 @@ class _Link(asyncio.Protocol):
                 await step.wait()
             elif isinstance(step, Reached):
                 step.event.set()
+            elif isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
             else:
                 await self._act(step, request)
 
@@ -319,8 +334,12 @@ class _Link(asyncio.Protocol):
             self.transport.write_eof()
         elif act is READ_BODY:
             assert request is not None, "READ_BODY needs a request"
+            self.transport.resume_reading()
             await self._read_body(request)
+        elif act is STOP_READING:
+            self.transport.pause_reading()
         else:
+            self.transport.resume_reading()
             await self._gone.wait()
 
     # The request.
@@ -367,7 +386,7 @@ class _Link(asyncio.Protocol):
         await self._news.wait()
 
 
-def _server_tls(certificate: str) -> ssl.SSLContext:
+def server_tls(certificate: str) -> ssl.SSLContext:
     """Certificates for 127.0.0.1 (`server.pem`) or another host (`elsewhere.pem`), valid for a century."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES / certificate, CERTIFICATES / "server.key")

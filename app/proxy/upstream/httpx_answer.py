@@ -143,9 +143,10 @@ class HttpxAnswer:
             self._attempt = self._new_attempt()
             response = await self._try()
         self._request = _SENT  # the body is not held while the answer is read
+        unasked = self._attempt.phase is not Phase.HEAD  # bytes that came behind the last answer
         self._attempt.phase = Phase.BODY
-        if response.status < 200:  # 101: nobody asked for another protocol
-            self._attempt.abort()
+        if unasked or response.status < 200:  # 101: nobody asked for another protocol
+            self._attempt.disconnect()
             await response.aclose()
             raise httpcore.RemoteProtocolError
         self.headers = [(name.lower(), value) for name, value in response.headers]

@@ -56,18 +56,24 @@ class Attempt:
         self.aborted = True
         if self._step is not None:
             self._step.cancel()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Cuts the connection alone."""
         if self.cut is not None:
             self.cut()
 
-    def seconds_to_read(self) -> float:
-        """How long the next byte may take. The head as a whole has one deadline, from its first read on."""
-        if self.phase is Phase.BODY:
-            return self.idle_seconds
-        now = asyncio.get_running_loop().time()
+    def reads(self) -> None:
+        """A byte of the answer is asked for. The head as a whole has one deadline, from its first read on."""
         if self.phase is Phase.SENDING:
             self.phase = Phase.HEAD
-            self._deadline = now + self._head_seconds
-        return max(0.0, self._deadline - now)
+            self._deadline = asyncio.get_running_loop().time() + self._head_seconds
+
+    def seconds_to_read(self) -> float:
+        """How long the next byte may take."""
+        if self.phase is Phase.BODY:
+            return self.idle_seconds
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
 
     async def connect(self, step: Coroutine[Any, Any, _T]) -> _T:
         """Runs one step of connecting, TCP or TLS, within what is left of the time for connecting.

@@ -79,6 +79,7 @@ class Network(httpcore.AsyncNetworkBackend):
             if option := getattr(socket, name, None):  # not every system has them all
                 level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
                 raw.setsockopt(level, option, value)
+        self._wires.add(wire)
         return wire
 
 

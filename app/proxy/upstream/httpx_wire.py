@@ -32,7 +32,9 @@ class Wires:
         self._none = asyncio.Event()
 
     def add(self, wire: Wire) -> None:
-        self._open.add(wire)
+        """Called when connecting is over: a loop need not tell the end of a connection that it gave up before."""
+        if not wire.lost:
+            self._open.add(wire)
 
     def forget(self, wire: Wire) -> None:
         self._open.discard(wire)
@@ -61,7 +63,7 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._reading_paused = False
         self._writing_paused = False
         self._end = False  # the peer will send nothing more
-        self._lost = False
+        self.lost = False
         self._error: Exception | None = None
         self._news: asyncio.Future[bool] | None = None
         self._resting: asyncio.TimerHandle | None = None
@@ -70,7 +72,6 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._wires.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -91,7 +92,7 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = self._end = True
+        self.lost = self._end = True
         self._error = exc
         self._wires.forget(self)
         self._stop_resting()
@@ -103,6 +104,7 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
         attempt = self._attempt
         if attempt is None or attempt.aborted:
             raise httpcore.ReadError
+        attempt.reads()
         while not self._received:
             if self._error is not None:
                 raise httpcore.ReadError from self._error
@@ -136,7 +138,7 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
             attempt.phase = Phase.SENDING
         self._transport.write(buffer)
         while self._writing_paused:
-            if self._lost or self._refused():
+            if self.lost or self._refused():
                 raise httpcore.WriteError
             if not await self._wait(attempt.idle_seconds):
                 raise httpcore.WriteTimeout
@@ -146,25 +148,26 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
     ) -> Wire:
         attempt = self._attempt = current_attempt.get()
         attempt.cut = self.abort
-        if self._transport is None:
-            raise ConnectFault(Fault.CONNECT)
-        handshake = self._loop.start_tls(self._transport, self, ssl_context, server_hostname=server_hostname)
+        transport: asyncio.Transport | None = None
         try:
-            transport = await attempt.connect(handshake)
-        except httpcore.TimeoutException:
-            self.abort()
-            raise
+            transport = await attempt.connect(self._shake_hands(ssl_context, server_hostname))
         except ssl.SSLCertVerificationError:
-            self.abort()
             raise ConnectFault(Fault.CERTIFICATE) from None
-        except (OSError, httpcore.ConnectError):
-            self.abort()
+        except OSError:
             raise ConnectFault(Fault.TLS) from None
-        if transport is None or self._lost:
-            self.abort()
+        finally:
+            if transport is None or self.lost:
+                self.abort()
+                self.connection_lost(None)  # during a handshake the loop does not tell
+        if transport is None or self.lost:
             raise ConnectFault(Fault.TLS)
         self._transport = transport
         return self
+
+    async def _shake_hands(self, context: ssl.SSLContext, host: str | None) -> asyncio.Transport | None:
+        if self._transport is None or self._end or self._received:  # what came before TLS, TLS would wait for
+            raise ConnectFault(Fault.TLS)
+        return await self._loop.start_tls(self._transport, self, context, server_hostname=host)
 
     async def aclose(self) -> None:
         self.abort()
