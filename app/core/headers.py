@@ -77,7 +77,7 @@ _NOT_FOR_CLIENTS_PREFIXES = (b"access-control-", b"x-irg-", b"x-accel-", b"set-c
 _RATELIMIT = b"x-ratelimit-"
 
 _NAME = re.compile(rb"[!#$%&'*+.^`|~0-9a-z-]+")  # RFC 9110 token, less "_": proxies read it as "-"
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = bytes({*range(0x20), 0x7F} - {0x09})  # RFC 9110 §5.5: none of them belongs into a value, but for the tab
 _TEAM_KEY = re.compile(rb"irg_[0-9a-z]{20}")  # more than is ever shown of one, in lower case
 _SHORT_KEY_BYTES = 20  # the encoded forms of a shorter key would be found by chance
 _REQUEST_ID_BYTES_MAX = 200
@@ -170,18 +170,22 @@ def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
 def _are_harmless(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """No value is malformed or carries a team key."""
     text = b" ".join([value for _, value in headers])
-    return _BAD_VALUE.search(text) is None and _TEAM_KEY.search(text.lower()) is None
+    return _has_no_control(text) and _TEAM_KEY.search(text.lower()) is None
 
 
 def _are_clean(headers: Sequence[tuple[bytes, bytes]], upstream_key: bytes | None) -> bool:
     """No value is malformed; no name or value shows the upstream key. Together they may only look worse than alone."""
     text = b" ".join([part for header in headers for part in header])
-    if _BAD_VALUE.search(text) is not None:
+    if not _has_no_control(text):
         return False
     if not upstream_key:
         return True
     text = text.lower()
     return not any(form in text for form in _forms(upstream_key))
+
+
+def _has_no_control(text: bytes) -> bool:
+    return len(text.translate(None, _CONTROL)) == len(text)  # four times as quick as a regular expression
 
 
 @functools.lru_cache(maxsize=4)
