@@ -1,7 +1,7 @@
 """The application: routes, the short cut in front of them, health, and what happens at the end.
 
-`create_gateway` gives the ASGI application over opened services; `app.server` runs it. No
-request logic lives here.
+`Gateway.app` is the ASGI application over opened services; `app.server` runs it. No request
+logic lives here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from starlette.routing import Route
 
 from app import __version__
 from app.admin import build_admin
+from app.admin.route import error_response
 from app.core.errors import ApiError, wrong_method, wrong_path
-from app.core.ids import new_id
 from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
@@ -133,26 +133,19 @@ def _answer_errors_in_openai_shape(app: FastAPI, base_url: str) -> None:
         if not isinstance(error, HTTPException):  # registered for HTTPException only
             raise error
         if error.status_code == 404:
-            return api_error(request, wrong_path(request.url.path, base_url))
+            return error_response(wrong_path(request.url.path, base_url))
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method")
-            return api_error(request, wrong_method(request.method, allowed))
-        return api_error(request, ApiError(error.status_code, "error", str(error.detail)))
+            return error_response(wrong_method(request.method, allowed))
+        return error_response(ApiError(error.status_code, "error", str(error.detail)))
 
     async def refusal(request: Request, error: Exception) -> Response:
         if not isinstance(error, ApiError):
             raise error
-        return api_error(request, error)
+        return error_response(error)
 
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ApiError, refusal)
-
-
-def api_error(request: Request, error: ApiError) -> Response:
-    del request
-    request_id = new_id("req")
-    headers = {"x-request-id": request_id, "x-irg-request-id": request_id, "x-error-source": "gateway"}
-    return Response(error.body(), error.status, headers=headers | dict(error.headers), media_type="application/json")
 
 
 def _describe_data_plane(app: FastAPI) -> None:

@@ -74,7 +74,7 @@ class Downstream:
         self.ended = True
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def error(self, error: ApiError, request_id: str, *, source: bytes = b"gateway", close: bool = False) -> None:
+    async def error(self, error: ApiError, request_id: str, *, close: bool = False) -> None:
         """Sends an answer of the gateway's own making."""
         body = error.body()
         headers = [
@@ -82,8 +82,8 @@ class Downstream:
             (b"content-length", b"%d" % len(body)),
             (b"x-request-id", request_id.encode()),
             (b"x-irg-request-id", request_id.encode()),
-            (b"x-error-source", source),
-            *((name.encode(), value.encode()) for name, value in error.headers),
+            (b"x-error-source", b"gateway"),
+            *((name.encode(), value.encode("latin-1")) for name, value in error.headers),
         ]
         if close:
             headers.append((b"connection", b"close"))

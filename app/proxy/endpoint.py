@@ -30,15 +30,16 @@ from app.core.errors import (
     wrong_path,
 )
 from app.core.headers import upstream_request_headers
-from app.core.records import Intent, Reading
+from app.core.records import Intent, Outcome, Reading
 from app.core.tap import Tap, open_tap
+from app.core.verdict import Break
 from app.proxy.downstream import Downstream, ReflectedKey, Send
 from app.proxy.exchange import ClientGone, Exchange
 from app.proxy.guard import connection_of
 from app.proxy.inflight import Inflight
 from app.proxy.notices import Notices
 from app.proxy.policy import Policy, read_policy
-from app.proxy.relay import Relay, response_headers
+from app.proxy.relay import Relay, finished, response_headers
 from app.proxy.request_body import ClientLeft, Receive, RequestBody
 from app.proxy.upstream.port import Answer, Upstream, UpstreamError, UpstreamRequest, UpstreamTimeout
 from app.store.port import LedgerLost, LedgerUnavailable
@@ -117,12 +118,11 @@ class ResponsesEndpoint:
         try:
             async with exchange:
                 await self._exchange(exchange, scope, body, down)
-        except ApiError as error:
+        except (ApiError, LedgerUnavailable) as error:
+            refusal = error if isinstance(error, ApiError) else ledger_unavailable()
             await body.discard()
             closing = self._inflight.draining or not body.complete
-            await down.error(error, exchange.request_id, close=closing)
-        except LedgerUnavailable:
-            await down.error(ledger_unavailable(), exchange.request_id, close=self._inflight.draining)
+            await down.error(refusal, exchange.request_id, close=closing)
         except LedgerLost:
             log.critical("settlement_lost", request_id=exchange.request_id)
             down.cut()
@@ -197,9 +197,7 @@ class ResponsesEndpoint:
     async def _broken(self, exchange: Exchange, error: UpstreamError, tap: Tap | None, down: Downstream) -> None:
         """Settles what was learnt, then tells the client: an error answer, an error event, or a bare cut."""
         at_boundary = tap is not None and tap.at_boundary  # asked first: at its end the tap takes a half event in
-        if tap is not None:
-            tap.finish()
-        reading = tap.reading if tap is not None else Reading()
+        reading = await finished(tap) if tap is not None else Reading()
         broke = exchange.broken_by(error)
         at_boundary = at_boundary and not reading.complete
         await exchange.settle(reading, broke)
@@ -216,7 +214,8 @@ class ResponsesEndpoint:
     async def _reflected(self, exchange: Exchange, tap: Tap | None, down: Downstream) -> None:
         """The answer contains our upstream key: nothing more of it may leave."""
         log.critical("upstream_key_reflected", request_id=exchange.request_id)
-        await exchange.settle(tap.reading if tap is not None else Reading())
+        reading = await finished(tap) if tap is not None else Reading()
+        await exchange.settle(reading, Break("upstream_key_reflected", Outcome.UPSTREAM_ERROR))
         if not down.started:
             raise upstream_disconnected("its answer was withheld")
         down.cut()

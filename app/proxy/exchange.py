@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.accounts.ledger import Ledger
@@ -126,7 +126,7 @@ class Exchange:
 
     def abort(self, outcome: Outcome) -> None:
         """Ends the exchange soon, from outside: the upstream is cut, what was learnt is settled."""
-        if self.aborted is not None or self._settled:
+        if self.aborted is not None:
             return
         self.aborted = outcome
         if self._answer is not None:
@@ -165,7 +165,7 @@ class Exchange:
             request_id=self.request_id,
             state=verdict.state,
             outcome=verdict.outcome,
-            reading=reading,
+            reading=_without(reading, self._upstream_key),
             status=status,
             unknown_reason=verdict.unknown_reason,
             upstream_request_id=upstream_id,
@@ -183,6 +183,17 @@ class Exchange:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
+
+
+def _without(reading: Reading, upstream_key: bytes | None) -> Reading:
+    """A reading that names nothing by our upstream key, should the upstream have reflected it."""
+    if upstream_key is None:
+        return reading
+    key = upstream_key.decode("ascii", "replace")
+    texts = (reading.response_id, reading.model_answered, reading.true_cost_token, reading.charged_token)
+    if not any(key in text for text in texts if text is not None):
+        return reading
+    return replace(reading, response_id=None, model_answered=None, true_cost_token=None, charged_token=None)
 
 
 def _refusal(refused: Refused, intent: Intent) -> ApiError:

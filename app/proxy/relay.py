@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from app.core.body_tap import BodyTap
 from app.core.errors import ApiError, upstream_auth, upstream_error, upstream_redirect
 from app.core.headers import client_response_headers
-from app.core.records import Outcome
+from app.core.records import Outcome, Reading
 from app.core.tap import Tap
 from app.proxy.downstream import Downstream, HeaderList
 from app.proxy.exchange import Exchange
@@ -28,6 +29,9 @@ from app.proxy.upstream.port import Answer, Fault, Framing, UpstreamError
 # A body up to this size, complete within this time after its head, is sent whole.
 WHOLE_BODY_BYTES_MAX = 256 * 1024
 WHOLE_BODY_SECONDS = 1.0
+
+# What a tap says of a body that breaks off; of a page, or an encoding it does not read, it cannot tell.
+HALF = frozenset({"no_terminal_event", "unparsable"})
 
 ERROR_BODY_BYTES_MAX = 64 * 1024
 
@@ -113,12 +117,14 @@ class Relay:
 
     async def _finish(self) -> None:
         """The framing says that the body is over: settle, then pass that end on as the clean end it is."""
-        self.tap.finish()
-        if self.answer.framing is Framing.CLOSE and not self.tap.reading.complete:
-            # Nobody can tell a finished close-delimited stream from a cut one.
-            raise UpstreamError(Fault.EOF, sent=True)
+        self._refuse_cut(await finished(self.tap))
         await self.exchange.settle(self.tap.reading)
         await self.down.end()
+
+    def _refuse_cut(self, reading: Reading) -> None:
+        """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
+        if self.answer.framing is Framing.CLOSE and reading.unknown_reason in HALF:
+            raise UpstreamError(Fault.EOF, sent=True)
 
     # --- other bodies --------------------------------------------------------------------
 
@@ -126,9 +132,7 @@ class Relay:
         chunks = Chunks(self.answer)
         collected, over = await self._collect(chunks)
         if over:
-            self.tap.finish()
-            if self.answer.framing is Framing.CLOSE and not self.tap.reading.complete:
-                raise UpstreamError(Fault.EOF, sent=True)
+            self._refuse_cut(await finished(self.tap))
             await self.exchange.settle(self.tap.reading)
             if self.tap.reading.failed:
                 self.headers.append((b"x-error-source", b"upstream"))
@@ -177,7 +181,7 @@ class Relay:
         await self.down.flush()
         if chunk:
             await _expect_end(chunks)
-        self.tap.finish()
+        self._refuse_cut(await finished(self.tap))
         await self.exchange.settle(self.tap.reading)
         await self.down.body(chunk[-1:])
         await self.down.end()
@@ -223,9 +227,18 @@ class Relay:
             if self.drained_bytes > DRAIN_BYTES_MAX:
                 self.exchange.abort(Outcome.CLIENT_DISCONNECTED)
                 raise UpstreamError(Fault.ABORTED, sent=True)
-        if self.tap.heavy:
+        if self.tap.heavy and not isinstance(self.tap, BodyTap):  # which only collects; its weight is its end
             return await asyncio.to_thread(self.tap.feed, chunk)
         return self.tap.feed(chunk)
+
+
+async def finished(tap: Tap) -> Reading:
+    """The final reading of a body that is over; a large parse runs beside the loop."""
+    if tap.heavy:
+        await asyncio.to_thread(tap.finish)
+    else:
+        tap.finish()
+    return tap.reading
 
 
 def _retrieve(read: asyncio.Task[bytes | None]) -> None:

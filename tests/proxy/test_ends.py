@@ -317,3 +317,64 @@ async def test_bytes_that_only_begin_like_the_key_are_not_kept(
         assert received == tail
         go.set()
         assert await reply.body() == b"\n\n" + COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "reason"),
+    [
+        ([("Content-Type", "text/html")], b"<p>hello</p>", "not_json"),
+        ([("Content-Type", "application/json"), ("Content-Encoding", "br")], b"\x0b\x02\x80{}\x03", "encoding"),
+    ],
+    ids=["a page", "brotli"],
+)
+async def test_close_delimited_bodies_that_nobody_can_judge_pass(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream, headers: list[tuple[str, str]], body: bytes, reason: str
+) -> None:
+    """Only what is half by its own grammar counts as cut; the rest is relayed as it is."""
+    secret = await gateway.create_key()
+    upstream.answer(head(200, headers), body, CLOSE)
+    async with gateway.post({"model": "m"}, secret) as reply:
+        assert reply.status == 200
+        assert await reply.body() == body
+        row = await gateway.row(reply.request_id)
+    assert (row.state, row.unknown_reason) == (State.UNKNOWN, reason)
+
+
+async def test_a_reflected_key_is_in_no_row(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:
+    """Neither as the upstream's request id nor as a response's id or model; the cost is booked all the same."""
+    secret = await gateway.create_key()
+    answer = {"id": UPSTREAM_KEY, "model": f"m-{UPSTREAM_KEY}", "output": [], "usage": {"cost": 0.5}}
+    upstream.answer(json_answer(answer, headers=[("x-request-id", UPSTREAM_KEY)]))
+    async with gateway.post({"model": "m"}, secret) as reply:
+        assert reply.status == 502
+        assert all(UPSTREAM_KEY not in value for _, value in reply.headers)
+        row = await gateway.row(reply.request_id)
+    assert UPSTREAM_KEY not in repr(row)
+    assert row.true_cost_raw == "0.5"
+
+
+async def test_without_its_ledger_the_gateway_forwards_nothing(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream
+) -> None:
+    """503 before anything leaves, with an order when to try again, and a connection that is still in step."""
+    secret = await gateway.create_key()
+    await gateway.services.store.aclose()
+    async with gateway.post({"model": "m", "input": "x" * 100_000}, secret) as reply:
+        assert reply.status == 503
+        assert (await reply.json())["error"]["code"] == "ledger_unavailable"
+        assert reply.header("retry-after") == "5"
+    assert upstream.requests == []
+
+
+async def test_a_settled_answer_is_not_read_for_ever_either(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """An upstream that keeps its connection open after the terminal event is cut once the client has left."""
+    async with gateway_before(upstream.url, tmp_path, client_gone_seconds=1) as gateway:
+        secret = await gateway.create_key()
+        upstream.answer(sse_head(), chunk(COMPLETED), UNTIL_GONE)
+        async with gateway.post(STREAM, secret) as reply:
+            assert await reply.chunk() == COMPLETED
+            reply.reset()
+        async with asyncio.timeout(5):
+            await upstream.requests[0].gone.wait()
+        (row,) = await gateway.settled(1)
+    assert (row.state, row.outcome) == (State.SETTLED, Outcome.COMPLETED)
