@@ -1,8 +1,8 @@
 """Reads costs, token counts and identity out of one document of an answer.
 
-Lives here: which JSON paths count (upstream.md: `usage.cost` is the true cost, the top-level `cost`
-what was charged; in streams under `response`), and what two costs mean together (decisions 15 and
-16). Must not live here: framing, encodings, chunks, JSON's grammar. Called by the tap, for events
+Lives here: which JSON paths count (ImageRouter's page: `usage.cost` is the true cost, the top-level
+`cost` what was charged; in streams under `response`), and what two costs mean together.
+Must not live here: framing, encodings, chunks, JSON's grammar. Called by the tap, for events
 and for a whole body.
 """
 
@@ -83,7 +83,7 @@ def _reading(
     complete: bool = False,
     error_body: bool = False,
 ) -> Reading:
-    """What both costs say together (decision 16), and what else the response says."""
+    """What both costs say together, and what else the response says."""
     ceiling = charged_from(true.cost) if true.cost else None
     return Reading(
         true_cost=true.cost,

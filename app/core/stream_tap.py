@@ -160,7 +160,7 @@ class StreamTap:
 
 
 def _worth_collecting(name: bytes) -> bool:
-    """The name of an event is only a pre-filter; its type decides (decision 8)."""
+    """The name of an event is only a pre-filter; its type decides."""
     return not name.startswith(b"response.") or name in _WANTED_NAMES
 
 

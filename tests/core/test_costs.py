@@ -1,4 +1,4 @@
-"""Which JSON paths are costs, and what two costs say together (decisions 15 and 16)."""
+"""Which JSON paths are costs, and what two costs say together."""
 
 from __future__ import annotations
 
