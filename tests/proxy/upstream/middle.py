@@ -51,16 +51,17 @@ class Middle:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         self.connections += 1
         if self.connections <= self._drop_first:
             writer.close()
             return
+        task = asyncio.create_task(self._pass_on(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             await self._serve(reader, writer)
         writer.close()
@@ -74,9 +75,7 @@ class Middle:
                 return
         onward_reader, onward_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers.add(onward_writer)
-        back = asyncio.create_task(_pour(onward_reader, writer))
-        await _pour(reader, onward_writer)
-        await back
+        await asyncio.gather(_pour(reader, onward_writer), _pour(onward_reader, writer))
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

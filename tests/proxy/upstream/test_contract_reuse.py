@@ -96,11 +96,11 @@ async def test_a_connection_that_ended_while_idle_is_not_used(
     """The peer closed or reset it in the meantime: the request goes over a fresh one, and only once."""
     upstream = connect(scripted.url)
     for count in range(1, 6):
-        await asyncio.gather(*(ask(upstream) for _ in range(4)))
+        await asyncio.gather(*(ask(upstream) for _ in range(24)))
         getattr(scripted, ending)()
         await scripted.quiet()
         await asyncio.sleep(0.01)
-        assert len(scripted.requests) == 4 * count
+        assert len(scripted.requests) == 24 * count
 
 
 async def test_the_reuse_race_never_sends_twice(scripted: ScriptedUpstream, connect: Connect) -> None:
