@@ -65,6 +65,7 @@ class Server(uvicorn.Server):
         self._on_signal = on_signal
         self._signals = 0
         self.on_started: Callable[[], None] = lambda: None
+        self.on_hangup: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Also listens on the Unix socket: never with TLS, since its file permission is the authority."""
@@ -82,10 +83,11 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
@@ -98,14 +100,25 @@ class Server(uvicorn.Server):
         else:
             self.force_exit = self.should_exit = True
 
+    def _hang_up(self) -> None:
+        if self.on_hangup is not None:
+            self.on_hangup()
+
     def _exit(self) -> None:
         self.should_exit = True
 
 
 async def serve_gateway(
-    settings: Settings, *, admin_token: str, on_ready: Callable[[Ready], None] | None = None
+    settings: Settings,
+    *,
+    admin_token: str,
+    on_ready: Callable[[Ready], None] | None = None,
+    read_key: Callable[[], bytes | None] | None = None,
 ) -> None:
-    """Serves until a signal ends it. Raises: what `open_services` raises, `OSError` for a taken port."""
+    """Serves until a signal ends it. `read_key`: the upstream key as it is set now, asked at SIGHUP.
+
+    Raises: what `open_services` raises, `OSError` for a taken port.
+    """
     tcp = bind_tcp(settings.host, settings.port)
     with contextlib.closing(tcp):
         settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # URLs name the port found, not 0
@@ -124,6 +137,7 @@ async def serve_gateway(
             )
             ready = Ready(gateway, url, socket_path, server.stop)
             server.on_started = lambda: _report_ready(ready, on_ready)
+            server.on_hangup = lambda: _renew_key(gateway, read_key)
             try:
                 await server.serve(sockets=[tcp])
             finally:
@@ -136,6 +150,16 @@ def _report_ready(ready: Ready, on_ready: Callable[[Ready], None] | None) -> Non
     log.info("ready", url=ready.url, socket=str(ready.socket_path))
     if on_ready is not None:
         on_ready(ready)
+
+
+def _renew_key(gateway: Gateway, read_key: Callable[[], bytes | None] | None) -> None:
+    """Takes the upstream key anew; running requests end with the old one."""
+    key = read_key() if read_key is not None else None
+    if key is None:
+        log.error("upstream_key_not_renewed", message="The settings hold no usable key; the old one stays.")
+        return
+    gateway.credential.key = key
+    log.info("upstream_key_renewed")
 
 
 def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol]) -> uvicorn.Config:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.frame import Code, Failure, settings
+
+if TYPE_CHECKING:
+    from app.settings import Loaded
 
 Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
 
@@ -17,7 +22,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port to listen on; 0 = any free one.")] = None,
     config: Config = None,
 ) -> None:
-    """Run the gateway. Logs are JSON lines on stdout; SIGTERM lets running answers end."""
+    """Run the gateway. Logs are JSON lines; SIGTERM lets running answers end, SIGHUP reads the upstream key anew."""
     import uvloop
 
     from app.server import serve_gateway
@@ -25,7 +30,8 @@ def serve(
     from app.store.port import StoreError
     from app.telemetry import configure, get_logger
 
-    loaded = settings({"host": host, "port": port}, config=config)
+    read = partial(settings, {"host": host, "port": port}, config=config)
+    loaded = read()
     if loaded.settings.imagerouter_api_key is None:
         raise Failure(
             "IMAGEROUTER_API_KEY is not set: it is the upstream key that the team shares.\n"
@@ -36,17 +42,34 @@ def serve(
         token, made = ensure_admin_token(loaded.settings)
     except OSError as error:
         raise Failure(f"The admin token cannot be kept in {loaded.settings.state_dir} ({error.strerror}).") from None
-    key = loaded.settings.imagerouter_api_key.get_secret_value()
-    configure(loaded.settings.log_level, secrets=[key, token])
+    secrets = [loaded.settings.imagerouter_api_key.get_secret_value(), token]
+    configure(loaded.settings.log_level, secrets=secrets)
     log = get_logger("serve")
     for warning in loaded.warnings:
         log.warning("settings", message=warning)
     if made is not None:
         log.info("admin_token_made", path=str(made))
     try:
-        uvloop.run(serve_gateway(loaded.settings, admin_token=token))
+        uvloop.run(serve_gateway(loaded.settings, admin_token=token, read_key=partial(_key_now, read, secrets)))
     except (StoreError, OSError) as error:
         raise Failure(_sentence(error)) from None
+
+
+def _key_now(read: Callable[[], Loaded], secrets: list[str]) -> bytes | None:
+    """The upstream key as it is set now, None if it is not or the settings are at fault. No log may hold it either."""
+    from app.settings import SettingsError
+    from app.telemetry import configure
+
+    try:
+        values = read().settings
+    except SettingsError:
+        return None
+    if values.imagerouter_api_key is None:
+        return None
+    key = values.imagerouter_api_key.get_secret_value()
+    secrets.append(key)
+    configure(values.log_level, secrets=secrets)
+    return key.encode()
 
 
 def _sentence(error: Exception) -> str:

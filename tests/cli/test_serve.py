@@ -1,0 +1,85 @@
+"""`irg serve` as a process: it starts, renews its key, and ends as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.scripted_upstream import ScriptedUpstream
+
+FIRST, SECOND = "first-upstream-key-0123456789", "second-upstream-key-0123456789"
+
+
+class Serving:
+    """A running `irg serve` and the lines it has logged."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[dict[str, Any]] = []
+
+    async def line(self, event: str, timeout: float = 20) -> dict[str, Any]:
+        """Waits for the next line of an event."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(timeout):
+            while True:
+                read = await self.process.stdout.readline()
+                assert read, f"it ended before it logged {event}"
+                self.lines.append(json.loads(read))
+                if self.lines[-1]["event"] == event:
+                    return self.lines[-1]
+
+
+@asynccontextmanager
+async def serving(upstream: ScriptedUpstream, directory: Path) -> AsyncIterator[Serving]:
+    environment = {"PATH": os.environ["PATH"], "IRG_UPSTREAM_URL": upstream.url}
+    environment["IMAGEROUTER_API_KEY_FILE"] = str(directory / "key")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "serve", "--port", "0"),
+        cwd=directory,
+        env=environment | {"PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Serving(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_a_hangup_renews_the_upstream_key_and_a_signal_ends_it(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Requests after SIGHUP carry the new key; neither key is ever logged; SIGTERM ends with exit code 0."""
+    (tmp_path / "key").write_text(FIRST)
+    async with serving(upstream, tmp_path) as serve:
+        url = (await serve.line("ready"))["url"]
+        admin = {"authorization": f"Bearer {(tmp_path / 'data/admin-token').read_text().strip()}"}
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            made = await client.post("/admin/v1/keys", headers=admin, json={"name": "alice"})
+            bearer = {"authorization": f"Bearer {made.json()['secret']}"}
+            await client.post("/v1/responses", headers=bearer, json={"model": "m"})
+            (tmp_path / "key").write_text(SECOND)
+            serve.process.send_signal(signal.SIGHUP)
+            await serve.line("upstream_key_renewed")
+            await client.post("/v1/responses", headers=bearer, json={"model": "m"})
+            (tmp_path / "key").unlink()
+            serve.process.send_signal(signal.SIGHUP)
+            await serve.line("upstream_key_not_renewed")
+            await client.post("/v1/responses", headers=bearer, json={"model": "m"})
+        serve.process.send_signal(signal.SIGTERM)
+        await serve.line("shutting_down")
+        assert await serve.process.wait() == 0
+    shown = [request.header(b"authorization") for request in upstream.requests]
+    assert shown == [f"Bearer {key}".encode() for key in (FIRST, SECOND, SECOND)]
+    assert FIRST not in json.dumps(serve.lines)
+    assert SECOND not in json.dumps(serve.lines)
