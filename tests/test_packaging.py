@@ -1,0 +1,70 @@
+"""What is shipped: the lock is what the project asks for, small enough, and the image is made as promised."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
+
+PACKAGES_MAX = 40
+
+
+def pinned() -> dict[str, str]:
+    """Package → version, as the lock pins them."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", LOCK, re.MULTILINE)
+    return {name.lower().replace("_", "-"): version for name, version in found}
+
+
+def test_the_lock_is_what_the_project_asks_for() -> None:
+    """uv resolves pyproject.toml to exactly this set, hash by hash."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.fail("uv is not there: it is what the README starts with")
+    command = [uv, "export", "--no-dev", "--no-emit-project", "--format", "requirements-txt", "--no-header"]
+    exported = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    kept = "".join(line for line in LOCK.splitlines(keepends=True) if not line.startswith("#"))
+    assert kept == exported
+
+
+def test_every_direct_dependency_is_pinned_and_there_are_few() -> None:
+    """At most 40 packages at run time, the project's own choices among them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    direct = {re.split(r"[<>=;\s\[]", wanted)[0].lower() for wanted in project["dependencies"]}
+    assert direct <= pinned().keys()
+    assert len(pinned()) <= PACKAGES_MAX
+
+
+def test_every_pin_has_hashes_and_no_address() -> None:
+    """A changed file is refused; no download address is written down."""
+    blocks = re.split(r"^(?=[A-Za-z0-9._-]+==)", LOCK, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "://" not in LOCK
+
+
+def test_the_image_installs_with_hashes_and_runs_as_nobody() -> None:
+    """Two stages, hashes required, another user than root, a volume, and its own health check."""
+    assert DOCKERFILE.count("\nFROM ") == 2
+    assert "--require-hashes" in DOCKERFILE
+    final = DOCKERFILE.rsplit("\nFROM ", 1)[1]
+    assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
+    assert "VOLUME /data" in final
+    assert re.search(r'^HEALTHCHECK .*\["irg", "health"\]$', final, re.MULTILINE)
+    assert " install -r" not in final
+
+
+def test_the_compose_file_hardens_and_hides() -> None:
+    """Read-only, without capabilities or new privileges; the key is a secret; nothing that old composers refuse."""
+    for line in ("read_only: true", "cap_drop: [ALL]", '"no-new-privileges:true"', "imagerouter_api_key"):
+        assert line in COMPOSE
+    assert not re.search(r"^\s*(version|deploy):", COMPOSE, re.MULTILINE)
+    assert "IMAGEROUTER_API_KEY:" not in COMPOSE
+    assert re.search(r"stop_grace_period: 78s", COMPOSE)
