@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import signal
 import socket
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +66,7 @@ class Server(uvicorn.Server):
         self._delay_seconds = delay_seconds
         self._on_signal = on_signal
         self._signals = 0
+        self._ending = asyncio.Event()
         self.on_started: Callable[[], None] = lambda: None
         self.on_hangup: Callable[[], None] | None = None
 
@@ -90,6 +93,10 @@ class Server(uvicorn.Server):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
+    async def main_loop(self) -> None:
+        """Sleeps until it is told to end: the ten looks a second of uvicorn's loop have nothing to see here."""
+        await self._ending.wait()
+
     def stop(self) -> None:
         """The first call begins the shutdown, the second ends it."""
         self._signals += 1
@@ -98,7 +105,8 @@ class Server(uvicorn.Server):
             self._on_signal()
             asyncio.get_running_loop().call_later(self._delay_seconds, self._exit)
         else:
-            self.force_exit = self.should_exit = True
+            self.force_exit = True
+            self._exit()
 
     def _hang_up(self) -> None:
         if self.on_hangup is not None:
@@ -106,6 +114,7 @@ class Server(uvicorn.Server):
 
     def _exit(self) -> None:
         self.should_exit = True
+        self._ending.set()
 
 
 async def serve_gateway(
@@ -216,19 +225,33 @@ def unix_socket(database_path: Path) -> Iterator[tuple[socket.socket, Path]]:
     finally:
         sock.close()
         path.unlink(missing_ok=True)
+        if path.parent != database_path.parent:
+            path.parent.rmdir()
 
 
 def socket_path_for(database_path: Path) -> Path:
-    """`<database>.sock`, or, where that is too long for a socket, a private directory named after it."""
+    """`<database>.sock`, or, where that is too long for a socket, a private directory named after it.
+
+    Raises: `PermissionError` when that directory is another's, or open to others.
+    """
     beside = database_path.with_name(database_path.name + ".sock")
-    if len(os.fsencode(beside)) <= SOCKET_PATH_BYTES_MAX:
+    if _fits(beside):
         return beside
     digest = hashlib.sha256(os.fsencode(database_path)).hexdigest()[:16]
-    directory = Path(tempfile.gettempdir()) / f"irg-{os.getuid()}-{digest}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise PermissionError(f"{directory} belongs to another user: remove it, or use a shorter IRG_DATABASE_URL")
-    return directory / "gateway.sock"
+    roots = (tempfile.gettempdir(), "/tmp")  # noqa: S108 - the directory made there is private
+    paths = [Path(root) / f"irg-{os.getuid()}-{digest}" / "gateway.sock" for root in roots]
+    path = next(path for path in paths if _fits(path))
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    found = path.parent.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+        raise PermissionError(
+            errno.EPERM, f"{path.parent} is not private: remove it, or use a shorter path in IRG_DATABASE_URL"
+        )
+    return path
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX
 
 
 def _url(settings: Settings, tcp: socket.socket) -> str:
