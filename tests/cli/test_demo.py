@@ -44,7 +44,11 @@ class Started:
 
     def line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline()
+        line = self.process.stdout.readline()
+        if not line:
+            _, told = self.process.communicate(timeout=20)
+            raise AssertionError(f"it ended with {self.process.returncode} and said: {told}")
+        return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
         """Exit code, the rest of stdout, stderr."""
