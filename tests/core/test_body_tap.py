@@ -113,6 +113,7 @@ def _raw_deflate(body: bytes) -> bytes:
         (b"deflate", _raw_deflate(BODY)),
         (b"gzip", gzip.compress(BODY[:100]) + gzip.compress(BODY[100:]) + bytes(20)),
     ],
+    ids=["gzip", "x-gzip", "zlib", "raw-deflate", "two-members-and-padding"],
 )
 def test_an_encoded_body_is_read_from_a_side_copy(coding: bytes, encoded: bytes) -> None:
     """Also in several members, with padding, without zlib's wrapper."""
@@ -130,6 +131,7 @@ def test_an_encoded_body_is_read_from_a_side_copy(coding: bytes, encoded: bytes)
         (gzip.compress(BODY[:-1]), "unparsable"),
         (gzip.compress(bytes(3_000_000)), "body_too_large"),
     ],
+    ids=["not-encoded", "cut-late", "cut-early", "empty", "a-page", "cut-inside", "bomb"],
 )
 def test_an_encoded_body_that_cannot_be_read_says_why(encoded: bytes, reason: str) -> None:
     """A bomb is given up at the limit."""
