@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from app.simulator.child import SimulatorChild
 from tests.harness import GatewayUnderTest, gateway_before
 from tests.scripted_upstream import ScriptedUpstream
+from tests.simulated_upstream import SimulatorUnderTest
 
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("default")
@@ -59,3 +62,20 @@ def front(request: pytest.FixtureRequest) -> str:
 async def gateway(upstream: ScriptedUpstream, tmp_path: Path, front: str) -> AsyncIterator[GatewayUnderTest]:
     async with gateway_before(upstream.url, tmp_path, front=front) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def _child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorChild]:
+    """One for all tests: each finds its own lines on the bill by response id or marker."""
+    with SimulatorChild(tmp_path_factory.mktemp("simulator") / "bill.jsonl") as child:
+        yield child
+
+
+@pytest.fixture
+async def simulator(_child: SimulatorChild) -> AsyncIterator[SimulatorUnderTest]:
+    headers = {"authorization": "Bearer any-key"}
+    # No TLS here, and loading certificates takes longer than most of these tests.
+    async with httpx.AsyncClient(
+        base_url=_child.url, headers=headers, trust_env=False, verify=False, timeout=20
+    ) as client:
+        yield SimulatorUnderTest(_child, client)

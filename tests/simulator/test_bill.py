@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.simulator.amounts import charge_for, picodollars
 from app.simulator.bill import Bill, BillFile, BillLine, now
 from app.simulator.prices import PRICES, price_of
-from tests.simulator.conftest import RESPONSES, SimulatorUnderTest
+from tests.simulated_upstream import RESPONSES, SimulatorUnderTest
 
 UNBILLED = [
     "sim/400",

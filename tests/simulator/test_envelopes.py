@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from tests.simulator.conftest import SimulatorUnderTest, Streamed
+from tests.simulated_upstream import SimulatorUnderTest, Streamed
 
 WEATHER = {
     "type": "function",

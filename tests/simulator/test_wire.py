@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.simulator.registry import REGISTRY
-from tests.simulator.conftest import RESPONSES, SimulatorUnderTest
+from tests.simulated_upstream import RESPONSES, SimulatorUnderTest
 
 ERRORS = {
     "sim/400": (400, "invalid_request_error"),

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import pytest
 
 from app.simulator.bill import Bill
 from app.simulator.child import SimulatorChild
@@ -67,20 +65,3 @@ class SimulatorUnderTest:
 
 def body_for(model: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"model": model, "input": "Say hello", **fields}
-
-
-@pytest.fixture(scope="session")
-def _child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorChild]:
-    """One for all tests: each finds its own lines on the bill by response id or marker."""
-    with SimulatorChild(tmp_path_factory.mktemp("simulator") / "bill.jsonl") as child:
-        yield child
-
-
-@pytest.fixture
-async def simulator(_child: SimulatorChild) -> AsyncIterator[SimulatorUnderTest]:
-    headers = {"authorization": "Bearer any-key"}
-    # No TLS here, and loading certificates takes longer than most of these tests.
-    async with httpx.AsyncClient(
-        base_url=_child.url, headers=headers, trust_env=False, verify=False, timeout=20
-    ) as client:
-        yield SimulatorUnderTest(_child, client)

@@ -1,0 +1,173 @@
+"""The long run: thousands of requests of every kind, a quarter of them left at random points, before the bill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.core.records import Outcome, State
+from app.core.views import GroupBy, RequestRecord
+from app.core.windows import Period
+from app.simulator.amounts import picodollars
+from app.simulator.bill import BillLine
+from app.simulator.child import SimulatorChild
+from app.simulator.registry import REGISTRY
+from tests.harness import RESPONSES, GatewayUnderTest, Reply, gateway_before
+from tests.judge import UNSURE, by_request, judge
+
+pytestmark = pytest.mark.scenario
+
+REQUESTS = 4000
+AT_ONCE = 64
+KEYS = ["alice", "bob", "nightly-batch"]
+# Slow by nature: as quick as they can be asked to be, and few.
+QUICK = {"sim/slow": "sim/slow:20", "sim/stream-pause": "sim/stream-pause:5"}
+RARE = {"sim/stall": 0.1}
+PRICED = ["openai/gpt-5", "openai/gpt-4o-mini", "openai/gpt-4o-mini:both"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one client does: `leaves_after` None = stays; "upload", "sent" = inside and behind its own request."""
+
+    model: str
+    stream: bool
+    words: int
+    leaves_after: str | int | None
+    by_reset: bool
+    keep_alive: bool
+    pause: float
+
+
+# Sent behind all others: once it is answered, they have been taken.
+_LAST = Plan("sim/fast", stream=False, words=1, leaves_after=None, by_reset=False, keep_alive=False, pause=0)
+
+
+def plans(chance: random.Random) -> list[Plan]:
+    models = [QUICK.get(name, name) for name in REGISTRY] + PRICED * 4
+    weights = [RARE.get(name, 1.0) for name in models]
+    return [_plan(chance, model) for model in chance.choices(models, weights, k=REQUESTS)]
+
+
+def _plan(chance: random.Random, model: str) -> Plan:
+    points: list[str | int | None] = ["upload", "sent", "sent", chance.randrange(200), chance.randrange(8000)]
+    leaves = chance.random() < 0.25
+    return Plan(
+        model=model,
+        stream=chance.random() < 0.6,
+        words=chance.randrange(1, 200),
+        leaves_after=chance.choice(points) if leaves else None,
+        by_reset=chance.random() < 0.5,
+        keep_alive=chance.random() < 0.5,
+        pause=chance.random() * 0.02,
+    )
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+async def test_the_sum_of_the_ledger_is_the_bill(tmp_path: Path, durability: str) -> None:
+    """In every digit; nothing stays open; unknown exactly where the upstream never told."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    todo = plans(random.Random(seed))
+    with SimulatorChild(tmp_path / "bill.jsonl") as child:
+        async with gateway_before(child.url, tmp_path, upstream_idle_seconds=1.0, durability=durability) as gateway:
+            secrets = [await gateway.create_key(name) for name in KEYS]
+            room = asyncio.Semaphore(AT_ONCE)
+            await asyncio.gather(
+                *(_client(gateway, room, secrets[number % len(KEYS)], plan) for number, plan in enumerate(todo))
+            )
+            await _client(gateway, room, secrets[0], _LAST)
+            rows = await _closed(gateway)
+            await _same_figures_everywhere(gateway, rows)
+        lines = by_request(child.bill())
+    assert len(rows) >= REQUESTS * 0.9  # not one of these left inside its upload
+    left = Counter(row.outcome for row in rows)[Outcome.CLIENT_DISCONNECTED]
+    assert left >= REQUESTS * 0.05
+    for row in rows:
+        judge(row, lines)
+    _sums_agree(rows, [line for found in lines.values() for line in found])
+
+
+async def _client(gateway: GatewayUnderTest, room: asyncio.Semaphore, secret: str, plan: Plan) -> None:
+    body = json.dumps({"model": plan.model, "input": "word " * plan.words, "stream": plan.stream}).encode()
+    head = (
+        f"POST {RESPONSES} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {secret}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"Connection: {'keep-alive' if plan.keep_alive else 'close'}\r\n\r\n"
+    ).encode()
+    async with room, gateway.connect() as reply:
+        raw = head + body
+        reply.writer.write(raw[: len(raw) // 2] if plan.leaves_after == "upload" else raw)
+        await reply.writer.drain()
+        if plan.leaves_after is None:
+            await _read_whole(reply, plan.model)
+            return
+        if isinstance(plan.leaves_after, int):
+            # A shorter answer on a connection that stays open never brings so many bytes.
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+                async with asyncio.timeout(1):
+                    await reply.reader.readexactly(plan.leaves_after)
+        await asyncio.sleep(plan.pause)
+        if plan.by_reset:
+            reply.reset()
+
+
+async def _read_whole(reply: Reply, model: str) -> None:
+    await reply.read_head(timeout=60)
+    try:
+        await reply.body(timeout=60)
+    except (asyncio.IncompleteReadError, ConnectionError):  # a cut upstream stream is a cut client stream
+        assert model in {"sim/cut-midstream", "sim/stall"}
+
+
+async def _closed(gateway: GatewayUnderTest) -> list[RequestRecord]:
+    """Every row, once none is open: abandoned answers are read on for a while."""
+    async with asyncio.timeout(60):
+        while len(gateway.ready.gateway.inflight):
+            await asyncio.sleep(0.02)
+    rows: list[RequestRecord] = []
+    async for some in gateway.services.reports.export(_today(gateway)):
+        rows += some
+    assert [row.id for row in rows if row.state is State.OPEN] == []
+    return rows
+
+
+def _today(gateway: GatewayUnderTest) -> Period:
+    return gateway.services.reports.period(last="2d")
+
+
+async def _same_figures_everywhere(gateway: GatewayUnderTest, rows: Sequence[RequestRecord]) -> None:
+    """The roll-ups, the same by key and by model, and the database's own proof."""
+    reports = gateway.services.reports
+    assert (await reports.verify()).differences == ()
+    total = (await reports.usage(_today(gateway))).total
+    for by in GroupBy:
+        assert (await reports.usage(_today(gateway), by)).total == total
+    states = Counter(row.state for row in rows)
+    assert (total.requests, total.open) == (len(rows), 0)
+    assert (total.settled, total.free, total.unknown) == (
+        states[State.SETTLED],
+        states[State.FREE],
+        states[State.UNKNOWN],
+    )
+    assert total.true_cost_picodollars == sum(row.true_cost_picodollars or 0 for row in rows)
+    assert total.charged_picodollars == sum(row.charged_picodollars or 0 for row in rows)
+
+
+def _sums_agree(rows: Sequence[RequestRecord], lines: Sequence[BillLine]) -> None:
+    """Each line belongs to one row, and what was told adds up to the last digit."""
+    asked = Counter(row.upstream_request_id for row in rows)
+    assert {asked[line.request_id] for line in lines} == {1}
+    told = [line for line in lines if "true_cost" in line.told]
+    assert sum(row.true_cost_picodollars or 0 for row in rows) == sum(picodollars(line.true_cost) for line in told)
+    assert sum(row.charged_picodollars or 0 for row in rows) == sum(picodollars(line.charged) for line in told)
+    untold = len(lines) - len(told)
+    assert Counter(row.state for row in rows if row.model not in UNSURE)[State.UNKNOWN] == untold
