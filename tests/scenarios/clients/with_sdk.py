@@ -1,0 +1,103 @@
+"""Everything that a program does with the Python SDK, once; prints what it met as one line of JSON.
+
+Runs with every release under test, so it uses nothing that the first of them did not have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import openai
+
+MODEL = "openai/gpt-4o-mini"
+TOOL: Any = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "The weather of a city.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "strict": False,
+}
+
+key = os.environ["API_KEY"]
+client = openai.OpenAI(api_key=key, base_url=os.environ["BASE_URL"], max_retries=0)
+
+
+def cost_of(response: Any) -> Any:
+    """`cost` is no field of the SDK's own usage; its models keep what they do not know."""
+    return response.usage.model_dump()["cost"]
+
+
+def plain() -> dict[str, Any]:
+    response = client.responses.create(model=MODEL, input="Say hello")
+    return {"text": response.output_text, "cost": cost_of(response), "id": response.id}
+
+
+def short_base_url() -> dict[str, Any]:
+    """A base URL that ends in /v1."""
+    short = openai.OpenAI(api_key=key, base_url=os.environ["SHORT_BASE_URL"], max_retries=0)
+    response = short.responses.create(model=MODEL, input="Say hello")
+    return {"text": response.output_text, "id": response.id}
+
+
+def streamed() -> dict[str, Any]:
+    deltas, end = [], None
+    for event in client.responses.create(model=MODEL, input="Say hello", stream=True):
+        if event.type == "response.output_text.delta":
+            deltas.append(event.delta)
+        elif event.type == "response.completed":
+            end = event.response
+    assert end is not None
+    return {"deltas": deltas, "text": end.output_text, "cost": cost_of(end), "id": end.id}
+
+
+def aborted() -> dict[str, Any]:
+    """Leaves in the middle of a stream, a second before its end."""
+    identifier, deltas = None, 0
+    with client.responses.create(model="sim/stream-pause:50", input="Say hello", stream=True) as stream:
+        for event in stream:
+            if event.type == "response.created":
+                identifier = event.response.id
+            deltas += event.type == "response.output_text.delta"
+            if deltas == 3:
+                break
+    return {"id": identifier}
+
+
+def called() -> dict[str, Any]:
+    """The model calls a function, and hears what came of it in a second turn."""
+    first = client.responses.create(model=MODEL, input="Is it raining?", tools=[TOOL])
+    call: Any = first.output[0]
+    result: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "no rain"}
+    second = client.responses.create(model=MODEL, previous_response_id=first.id, input=[result], tools=[TOOL])
+    return {"called": call.name, "text": second.output_text, "ids": [first.id, second.id]}
+
+
+def error_of(ask: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        ask()
+    except openai.APIStatusError as error:
+        return {"class": type(error).__name__, "status": error.status_code, "code": error.code, "text": str(error)}
+    raise AssertionError("no error was raised")
+
+
+def refused() -> dict[str, Any]:
+    """Errors of the gateway, and one of the upstream, with the SDK's own retries."""
+    stranger = openai.OpenAI(api_key="irg_wrong", base_url=os.environ["BASE_URL"])
+    lost = openai.OpenAI(api_key=key, base_url=os.environ["SHORT_BASE_URL"] + "/wrong")
+    foreign = "resp_of_somebody_else"
+    return {
+        "wrong key": error_of(lambda: stranger.responses.create(model=MODEL, input="hi")),
+        "wrong key, streamed": error_of(lambda: stranger.responses.create(model=MODEL, input="hi", stream=True)),
+        "wrong path": error_of(lambda: lost.responses.create(model=MODEL, input="hi")),
+        "foreign response": error_of(
+            lambda: client.responses.create(model=MODEL, input="hi", previous_response_id=foreign)
+        ),
+        "upstream": error_of(lambda: client.responses.create(model="sim/400", input="hi")),
+    }
+
+
+steps = (plain, short_base_url, streamed, aborted, called, refused)
+print(json.dumps({"version": openai.__version__} | {step.__name__: step() for step in steps}))

@@ -1,0 +1,114 @@
+"""Releases of the OpenAI SDKs from the first that knew Responses: each works unchanged, and each request is booked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.records import Outcome, State
+from app.simulator.child import SimulatorChild
+from tests.harness import GatewayUnderTest, gateway_before
+from tests.scenarios.books import assert_booked_as_billed
+from tests.scenarios.tools import CLIENTS, node, node_bench, python, run
+
+pytestmark = pytest.mark.scenario
+
+PYTHON = ["openai-1", "openai-2", "openai-3", None]  # None = the project's own, the newest
+NODE = ["openai-4", "openai-5", "openai-6", "openai-7"]
+
+# Plain, short base URL, streamed, aborted, two turns, and one that the upstream refuses.
+ROWS = 7
+
+
+async def meet(gateway: GatewayUnderTest, command: list[str | Path], directory: Path) -> dict[str, Any]:
+    """What the SDK met, and the ledger rows of it, all closed."""
+    environment = {
+        "API_KEY": await gateway.create_key(),
+        "BASE_URL": gateway.base_url,
+        "SHORT_BASE_URL": gateway.url + "/v1",
+    }
+    met = (await run(*command, cwd=directory, environment=environment)).json
+    rows = await gateway.settled(ROWS)
+    assert len(rows) == ROWS
+    return {"rows": rows, **met}
+
+
+def assert_worked(met: Mapping[str, Any]) -> None:
+    assert met["plain"]["text"].startswith("Simulated answer to: Say hello")
+    assert met["short_base_url"]["text"] == met["plain"]["text"]
+    streamed = met["streamed"]
+    assert len(streamed["deltas"]) > 5
+    assert "".join(streamed["deltas"]) == streamed["text"] == met["plain"]["text"]
+    assert met["called"]["called"] == "get_weather"
+    assert met["called"]["text"].startswith("The function said: no rain")
+
+
+def assert_errors_name_the_mend(errors: Mapping[str, Any]) -> None:
+    for wrong_key in (errors["wrong key"], errors["wrong key, streamed"]):
+        assert (wrong_key["class"], wrong_key["code"]) == ("AuthenticationError", "invalid_api_key")
+        assert "irg keys create" in wrong_key["text"]
+    assert errors["wrong path"]["class"] == "NotFoundError"
+    assert "/v1/openai (the SDK adds /responses)" in errors["wrong path"]["text"]
+    assert errors["foreign response"]["code"] == "previous_response_not_found"
+    assert errors["upstream"]["class"] == "BadRequestError"
+    assert "The model does not take this request." in errors["upstream"]["text"]
+
+
+def assert_booked(met: Mapping[str, Any], simulator: SimulatorChild) -> None:
+    """The one that was left is booked like the others: the gateway read it on to its end."""
+    *answered, refused = met["rows"]
+    assert_booked_as_billed(answered, simulator.bill())
+    assert (refused.state, refused.status) == (State.FREE, 400)
+    rows = {row.response_id: row for row in answered}
+    for told in (met["plain"], met["streamed"]):
+        assert rows[told["id"]].true_cost_picodollars == Decimal(str(told["cost"])).scaleb(12)
+    left = rows.pop(met["aborted"]["id"])
+    assert left.outcome is Outcome.CLIENT_DISCONNECTED
+    assert {row.outcome for row in rows.values()} == {Outcome.COMPLETED}
+    assert set(met["called"]["ids"]) <= rows.keys()
+
+
+@pytest.mark.parametrize("environment", PYTHON, ids=lambda environment: environment or "newest")
+async def test_every_release_of_the_python_sdk_works(
+    environment: str | None, gateway: GatewayUnderTest, simulator: SimulatorChild, tmp_path: Path
+) -> None:
+    """Plain, streamed, left, two turns with a function, both base URLs, errors."""
+    met = await meet(gateway, [python(environment), "-P", CLIENTS / "with_sdk.py"], tmp_path)
+    assert environment is None or environment == f"openai-{met['version'].split('.')[0]}"
+    assert_worked(met)
+    assert_errors_name_the_mend(met["refused"])
+    assert_booked(met, simulator)
+
+
+@pytest.mark.parametrize("package", NODE)
+async def test_every_release_of_the_node_sdk_works(
+    package: str, gateway: GatewayUnderTest, simulator: SimulatorChild, tmp_path: Path
+) -> None:
+    """Plain, streamed, left, two turns with a function, both base URLs, errors."""
+    met = await meet(gateway, [node(), node_bench(tmp_path, openai=package) / "with_sdk.mjs"], tmp_path)
+    assert package == f"openai-{met['version'].split('.')[0]}"
+    assert_worked(met)
+    assert_errors_name_the_mend(met["refused"])
+    assert_booked(met, simulator)
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+async def test_an_abandoned_answer_that_is_cut_is_unknown(
+    language: str, simulator: SimulatorChild, tmp_path: Path
+) -> None:
+    """With `cancel` nobody reads its cost: the row says so instead of guessing; the others are as exact as ever."""
+    script: list[str | Path] = [python(None), "-P", CLIENTS / "with_sdk.py"]
+    if language == "node":
+        script = [node(), node_bench(tmp_path, openai=NODE[-1]) / "with_sdk.mjs"]
+    async with gateway_before(simulator.url, tmp_path, on_client_disconnect="cancel") as gateway:
+        met = await meet(gateway, script, tmp_path)
+    rows = {row.response_id: row for row in met["rows"]}
+    left = rows.pop(met["aborted"]["id"])
+    assert (left.state, left.outcome) == (State.UNKNOWN, Outcome.CLIENT_DISCONNECTED)
+    assert (left.true_cost_picodollars, left.charged_picodollars) == (None, None)
+    assert left.unknown_reason
+    assert_booked_as_billed([row for row in rows.values() if row.status == 200], simulator.bill())
