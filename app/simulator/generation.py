@@ -1,6 +1,7 @@
 """What the model says to a request: output items, token counts, and whether it came to an end.
 
-Pure and deterministic: the same body gives the same words (ids apart). No HTTP, no clock, no money.
+Pure and deterministic: the same body gives the same words, whatever ids it holds. No HTTP, no
+clock, no money.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Generation:
 
 def generate(asked: Asked, behaviour: Behaviour, response_id: str, *, cached_tokens: int = 0) -> Generation:
     """`cached_tokens`: what the earlier turns of a stored conversation add to the input."""
-    seed = hashlib.sha256(write([asked.model, list(asked.items)])).digest()
+    seed = hashlib.sha256(write([asked.model, [_without_ids(item) for item in asked.items]])).digest()
     room = asked.max_output_tokens
     items: list[Item] = []
     reasoning_tokens = 0
@@ -74,6 +75,13 @@ def generate(asked: Asked, behaviour: Behaviour, response_id: str, *, cached_tok
 def pieces(text: str) -> list[str]:
     """The text in the pieces that a model would say it in: each is one token."""
     return _PIECE.findall(text)
+
+
+def _without_ids(item: Any) -> Any:
+    """A later turn repeats the ids of an earlier answer, and those are new every time."""
+    if not isinstance(item, dict):
+        return item
+    return {name: value for name, value in item.items() if name not in ("id", "call_id")}
 
 
 def _answer(

@@ -46,6 +46,17 @@ def test_the_same_question_gets_the_same_answer(text: str) -> None:
     assert said(input=text) == said(input=text)
 
 
+def test_ids_of_an_earlier_turn_change_no_word() -> None:
+    """A conversation held twice is the same twice, although its calls have new ids."""
+
+    def second_turn(number: int) -> str:
+        call = {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}", "name": "f"}
+        result = {"type": "function_call_output", "call_id": f"call_{number}", "output": "no rain"}
+        return text_of(said(input=["Is it raining?", call, result]))
+
+    assert second_turn(1) == second_turn(2)
+
+
 def test_another_question_gets_another_answer() -> None:
     """Tests can tell answers apart."""
     assert text_of(said(input="one")) != text_of(said(input="two"))
