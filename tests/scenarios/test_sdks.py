@@ -20,8 +20,8 @@ pytestmark = pytest.mark.scenario
 PYTHON = ["openai-1", "openai-2", "openai-3", None]  # None = the project's own, the newest
 NODE = ["openai-4", "openai-5", "openai-6", "openai-7"]
 
-# Plain, short base URL, streamed, aborted, two turns, and one that the upstream refuses.
-ROWS = 7
+# Plain, short base URL, streamed, two by helpers, aborted, two turns, and one that the upstream refuses.
+ROWS = 9
 
 
 async def meet(gateway: GatewayUnderTest, command: list[str | Path], directory: Path) -> dict[str, Any]:
@@ -31,15 +31,18 @@ async def meet(gateway: GatewayUnderTest, command: list[str | Path], directory: 
         "BASE_URL": gateway.base_url,
         "SHORT_BASE_URL": gateway.url + "/v1",
     }
-    met = (await run(*command, cwd=directory, environment=environment)).json
-    rows = await gateway.settled(ROWS)
-    assert len(rows) == ROWS
+    met: dict[str, Any] = (await run(*command, cwd=directory, environment=environment)).json
+    expected = ROWS + ("asynchronous" in met)
+    rows = await gateway.settled(expected)
+    assert len(rows) == expected
     return {"rows": rows, **met}
 
 
 def assert_worked(met: Mapping[str, Any]) -> None:
     assert met["plain"]["text"].startswith("Simulated answer to: Say hello")
-    assert met["short_base_url"]["text"] == met["plain"]["text"]
+    for step in {"asynchronous", "short_base_url", "helped"} & met.keys():
+        assert met[step]["text"] == met["plain"]["text"], step
+    assert met["helped"]["parsed"].keys() == {"city", "degrees"}
     streamed = met["streamed"]
     assert len(streamed["deltas"]) > 5
     assert "".join(streamed["deltas"]) == streamed["text"] == met["plain"]["text"]
@@ -66,6 +69,7 @@ def assert_booked(met: Mapping[str, Any], simulator: SimulatorChild) -> None:
     rows = {row.response_id: row for row in answered}
     for told in (met["plain"], met["streamed"]):
         assert rows[told["id"]].true_cost_picodollars == Decimal(str(told["cost"])).scaleb(12)
+    assert rows[met["plain"]["id"]].upstream_request_id == met["plain"]["request_id"]
     left = rows.pop(met["aborted"]["id"])
     assert left.outcome is Outcome.CLIENT_DISCONNECTED
     assert {row.outcome for row in rows.values()} == {Outcome.COMPLETED}
@@ -76,7 +80,7 @@ def assert_booked(met: Mapping[str, Any], simulator: SimulatorChild) -> None:
 async def test_every_release_of_the_python_sdk_works(
     environment: str | None, gateway: GatewayUnderTest, simulator: SimulatorChild, tmp_path: Path
 ) -> None:
-    """Plain, streamed, left, two turns with a function, both base URLs, errors."""
+    """Plain, streamed, by helpers, left, two turns with a function, both base URLs, errors."""
     met = await meet(gateway, [python(environment), "-P", CLIENTS / "with_sdk.py"], tmp_path)
     assert environment is None or environment == f"openai-{met['version'].split('.')[0]}"
     assert_worked(met)
@@ -88,7 +92,7 @@ async def test_every_release_of_the_python_sdk_works(
 async def test_every_release_of_the_node_sdk_works(
     package: str, gateway: GatewayUnderTest, simulator: SimulatorChild, tmp_path: Path
 ) -> None:
-    """Plain, streamed, left, two turns with a function, both base URLs, errors."""
+    """Plain, streamed, by helpers, left, two turns with a function, both base URLs, errors."""
     met = await meet(gateway, [node(), node_bench(tmp_path, openai=package) / "with_sdk.mjs"], tmp_path)
     assert package == f"openai-{met['version'].split('.')[0]}"
     assert_worked(met)

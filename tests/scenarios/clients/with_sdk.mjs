@@ -16,7 +16,8 @@ const client = new OpenAI({ apiKey, baseURL, maxRetries: 0 });
 
 async function plain() {
   const response = await client.responses.create({ model, input: "Say hello" });
-  return { text: response.output_text, cost: response.usage.cost, id: response.id };
+  const { id, output_text: text, usage, _request_id: request_id } = response;
+  return { text, cost: usage.cost, id, request_id };
 }
 
 // A base URL that ends in /v1.
@@ -34,6 +35,20 @@ async function streamed() {
     if (event.type === "response.completed") end = event.response;
   }
   return { deltas, text: end.output[0].content[0].text, cost: end.usage.cost, id: end.id };
+}
+
+// The SDK's helpers, which follow the events and read the text themselves.
+async function helped() {
+  const response = await client.responses.stream({ model, input: "Say hello" }).finalResponse();
+  const schema = {
+    type: "object",
+    properties: { city: { type: "string" }, degrees: { type: "integer" } },
+    required: ["city", "degrees"],
+    additionalProperties: false,
+  };
+  const text = { format: { type: "json_schema", name: "weather", strict: true, schema } };
+  const parsed = await client.responses.parse({ model, input: "Say hello", text });
+  return { text: response.output[0].content[0].text, parsed: parsed.output_parsed };
 }
 
 // Leaves in the middle of a stream, a second before its end.
@@ -85,5 +100,5 @@ async function refused() {
 
 const installed = new URL("./node_modules/openai/package.json", import.meta.url);
 const met = { version: JSON.parse(readFileSync(installed)).version };
-for (const step of [plain, short_base_url, streamed, aborted, called, refused]) met[step.name] = await step();
+for (const step of [plain, short_base_url, streamed, helped, aborted, called, refused]) met[step.name] = await step();
 console.log(JSON.stringify(met));

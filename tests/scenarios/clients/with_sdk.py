@@ -5,12 +5,14 @@ Runs with every release under test, so it uses nothing that the first of them di
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
 from typing import Any
 
 import openai
+from pydantic import BaseModel
 
 MODEL = "openai/gpt-4o-mini"
 TOOL: Any = {
@@ -20,6 +22,12 @@ TOOL: Any = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     "strict": False,
 }
+
+
+class Weather(BaseModel):
+    city: str
+    degrees: int
+
 
 key = os.environ["API_KEY"]
 client = openai.OpenAI(api_key=key, base_url=os.environ["BASE_URL"], max_retries=0)
@@ -32,7 +40,24 @@ def cost_of(response: Any) -> Any:
 
 def plain() -> dict[str, Any]:
     response = client.responses.create(model=MODEL, input="Say hello")
-    return {"text": response.output_text, "cost": cost_of(response), "id": response.id}
+    told = {"text": response.output_text, "cost": cost_of(response), "id": response.id}
+    return told | {"request_id": response._request_id}
+
+
+def asynchronous() -> dict[str, Any]:
+    async def ask() -> str:
+        async with openai.AsyncOpenAI(api_key=key, base_url=os.environ["BASE_URL"], max_retries=0) as client:
+            return (await client.responses.create(model=MODEL, input="Say hello")).output_text
+
+    return {"text": asyncio.run(ask())}
+
+
+def helped() -> dict[str, Any]:
+    """The SDK's helpers, which follow the events and read the text themselves."""
+    with client.responses.stream(model=MODEL, input="Say hello") as stream:
+        text = stream.get_final_response().output_text
+    parsed = client.responses.parse(model=MODEL, input="Say hello", text_format=Weather).output_parsed
+    return {"text": text, "parsed": parsed.model_dump() if parsed else None}
 
 
 def short_base_url() -> dict[str, Any]:
@@ -99,5 +124,5 @@ def refused() -> dict[str, Any]:
     }
 
 
-steps = (plain, short_base_url, streamed, aborted, called, refused)
+steps = (plain, asynchronous, short_base_url, streamed, helped, aborted, called, refused)
 print(json.dumps({"version": openai.__version__} | {step.__name__: step() for step in steps}))
