@@ -78,7 +78,8 @@ async function called() {
 
 async function errorOf(client, body) {
   try {
-    await client.responses.create({ model, input: "hi", ...body });
+    const answer = await client.responses.create({ model, input: "hi", ...body });
+    if (body.stream) for await (const event of answer) void event;
   } catch (error) {
     return { class: error.constructor.name, status: error.status, code: error.code, text: error.message };
   }
@@ -98,7 +99,23 @@ async function refused() {
   };
 }
 
+// The upstream breaks off inside its answer; nothing is sent again, although the SDK would.
+async function broken() {
+  const lasting = new OpenAI({ apiKey, baseURL });
+  return {
+    plain: await errorOf(lasting, { model: "sim/cut-midstream" }),
+    streamed: await errorOf(lasting, { model: "sim/cut-midstream", stream: true }),
+  };
+}
+
+// The upstream is overloaded, and the SDK tries again as it does by itself.
+async function retried() {
+  return await errorOf(new OpenAI({ apiKey, baseURL }), { model: "sim/503" });
+}
+
+const all = [plain, short_base_url, streamed, helped, aborted, called, refused, broken];
+const steps = process.argv[2] === "retried" ? [retried] : all;
 const installed = new URL("./node_modules/openai/package.json", import.meta.url);
 const met = { version: JSON.parse(readFileSync(installed)).version };
-for (const step of [plain, short_base_url, streamed, helped, aborted, called, refused]) met[step.name] = await step();
+for (const step of steps) met[step.name] = await step();
 console.log(JSON.stringify(met));

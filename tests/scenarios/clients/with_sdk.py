@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -103,8 +104,9 @@ def called() -> dict[str, Any]:
 def error_of(ask: Callable[[], Any]) -> dict[str, Any]:
     try:
         ask()
-    except openai.APIStatusError as error:
-        return {"class": type(error).__name__, "status": error.status_code, "code": error.code, "text": str(error)}
+    except openai.APIError as error:
+        status = getattr(error, "status_code", None)
+        return {"class": type(error).__name__, "status": status, "code": error.code, "text": str(error)}
     raise AssertionError("no error was raised")
 
 
@@ -124,5 +126,33 @@ def refused() -> dict[str, Any]:
     }
 
 
-steps = (plain, asynchronous, short_base_url, streamed, helped, aborted, called, refused)
+def broken() -> dict[str, Any]:
+    """The upstream breaks off inside its answer; nothing is sent again, although the SDK would."""
+    lasting = openai.OpenAI(api_key=key, base_url=os.environ["BASE_URL"])
+    model = "sim/cut-midstream"
+    return {
+        "plain": error_of(lambda: lasting.responses.create(model=model, input="hi")),
+        "streamed": error_of(lambda: list(lasting.responses.create(model=model, input="hi", stream=True))),
+    }
+
+
+def retried() -> dict[str, Any]:
+    """The upstream is overloaded, and the SDK tries again as it does by itself."""
+    lasting = openai.OpenAI(api_key=key, base_url=os.environ["BASE_URL"])
+    return error_of(lambda: lasting.responses.create(model="sim/503", input="hi"))
+
+
+steps: tuple[Callable[[], dict[str, Any]], ...] = (
+    plain,
+    asynchronous,
+    short_base_url,
+    streamed,
+    helped,
+    aborted,
+    called,
+    refused,
+    broken,
+)
+if sys.argv[1:] == ["retried"]:
+    steps = (retried,)
 print(json.dumps({"version": openai.__version__} | {step.__name__: step() for step in steps}))
