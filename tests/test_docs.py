@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,20 @@ def test_every_main_command_stands_in_the_readme(command: str) -> None:
 def test_the_error_codes_are_found() -> None:
     """The search above sees the whole table."""
     assert len(error_codes()) >= 15
+
+
+def clients_under_test() -> list[str]:
+    """Major and minor release of every client that `tests/scenarios` runs."""
+    directory = ROOT / "tests/scenarios/clients"
+    packages = json.loads((directory / "package.json").read_text("utf-8"))["dependencies"]
+    clients = [pin for name, pin in packages.items() if name not in ("zod", "@ai-sdk/openai")]  # parts of `ai`'s
+    lines = (directory / "python.txt").read_text("utf-8").splitlines()
+    clients += [line for line in lines if not line.startswith("#")] + [version("openai")]
+    return sorted(set(re.findall(r"\d+\.\d+(?=\.)", "\n".join(clients))))
+
+
+@pytest.mark.parametrize("release", clients_under_test())
+def test_every_tested_client_stands_in_the_readme(release: str) -> None:
+    """Whoever uses one of them sees that it is tested, and in which release."""
+    section = README.split("## Clients")[1].split("\n## ")[0]
+    assert release in re.findall(r"\d+\.\d+", section)

@@ -51,11 +51,11 @@ async function helped() {
   return { text: response.output[0].content[0].text, parsed: parsed.output_parsed };
 }
 
-// Leaves in the middle of a stream, a second before its end.
+// Leaves in the middle of a stream, seconds before its end.
 async function aborted() {
   let id;
   let deltas = 0;
-  const stream = await client.responses.create({ model: "sim/stream-pause:50", input: "Say hello", stream: true });
+  const stream = await client.responses.create({ model: "sim/stream-pause:100", input: "Say hello", stream: true });
   for await (const event of stream) {
     if (event.type === "response.created") id = event.response.id;
     if (event.type === "response.output_text.delta" && ++deltas === 3) break;

@@ -80,9 +80,9 @@ def streamed() -> dict[str, Any]:
 
 
 def aborted() -> dict[str, Any]:
-    """Leaves in the middle of a stream, a second before its end."""
+    """Leaves in the middle of a stream, seconds before its end."""
     identifier, deltas = None, 0
-    with client.responses.create(model="sim/stream-pause:50", input="Say hello", stream=True) as stream:
+    with client.responses.create(model="sim/stream-pause:100", input="Say hello", stream=True) as stream:
         for event in stream:
             if event.type == "response.created":
                 identifier = event.response.id
