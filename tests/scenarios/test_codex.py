@@ -6,7 +6,6 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ class Told:
 
     commands: list[tuple[str, str]]  # command and its output
     messages: list[str]
-    usage: list[dict[str, Any]]
+    usage: list[dict[str, int]]
 
 
 async def codex(directory: Path, target: dict[str, str], *options: str) -> Ran:
@@ -58,10 +57,9 @@ async def test_codex_works_and_sees_no_difference(
     for one in behind:
         direct = told_by(await codex(tmp_path, one.direct))
         through = told_by(await codex(tmp_path, await one.through()))
-        # Codex writes ids of its own into what it sends, so words may differ where a model repeats them.
+        # Codex writes ids and times of its own into what it sends: words and tokens may differ by these.
         assert through.commands == direct.commands, one.name
         assert len(through.messages) == len(direct.messages) == len(through.usage) == 1, one.name
-        assert through.usage[0]["input_tokens"] == direct.usage[0]["input_tokens"], one.name
         rows = await one.gateway.settled(2)
         assert len(rows) == 2, one.name
         if one.name == "simulator":
