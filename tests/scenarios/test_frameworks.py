@@ -26,6 +26,8 @@ SCRIPTS = [
     ("with_litellm.py", "litellm", 4),
     ("with_instructor.py", "instructor", 1),
     ("with_vercel.mjs", "", 5),
+    ("with_agents.mjs", "", 4),
+    ("with_langchain.mjs", "", 5),
 ]
 
 
