@@ -26,11 +26,16 @@ from app.main import Gateway
 from app.proxy.guard import GuardProtocol, guard_protocol
 from app.proxy.upstream import make_upstream
 from app.settings import Settings
+from app.store.lock import running_holder
+from app.store.port import StoreLocked
 from app.telemetry import get_logger
-from app.wiring import open_services
+from app.wiring import Services, open_services
 
 # Downstream connections stay open this long between requests: longer than any common load balancer's.
 KEEP_ALIVE_SECONDS = 75
+
+# A command that opened the ledger itself is done by then.
+COMMAND_WAIT_SECONDS = 10
 
 # A Unix socket's path may be this long on every system (sun_path on macOS, less the NUL).
 SOCKET_PATH_BYTES_MAX = 103
@@ -131,7 +136,7 @@ async def serve_gateway(
     tcp = bind_tcp(settings.host, settings.port)
     with contextlib.closing(tcp):
         settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # URLs name the port found, not 0
-        services = await open_services(settings, admin_token=admin_token)
+        services = await _open_services(settings, admin_token)
         gateway = Gateway(services, make_upstream(settings))
         with unix_socket(settings.database_path) as (local, socket_path):
             url = _url(settings, tcp)
@@ -153,6 +158,24 @@ async def serve_gateway(
                 if server.force_exit:
                     gateway.drain_seconds = 0.0
                 await gateway.end()
+
+
+async def _open_services(settings: Settings, admin_token: str) -> Services:
+    """Waits for a command that is at work on the ledger (it has no socket), not for another gateway.
+
+    Otherwise `docker compose up -d` and a command right after it would end the gateway, and with it the command.
+    Raises: what `open_services` raises.
+    """
+    deadline = asyncio.get_running_loop().time() + COMMAND_WAIT_SECONDS
+    while True:
+        try:
+            return await open_services(settings, admin_token=admin_token)
+        except StoreLocked:
+            holder = running_holder(settings.database_path)
+            serving = holder is not None and holder.socket is not None
+            if serving or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.05)
 
 
 def _report_ready(ready: Ready, on_ready: Callable[[Ready], None] | None) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from app.store.lock import DatabaseLock
+from tests.cli.irg import irg_process
 from tests.scripted_upstream import ScriptedUpstream
 
 FIRST, SECOND = "first-upstream-key-0123456789", "second-upstream-key-0123456789"
@@ -83,3 +86,30 @@ async def test_a_hangup_renews_the_upstream_key_and_a_signal_ends_it(
     assert shown == [f"Bearer {key}".encode() for key in (FIRST, SECOND, SECOND)]
     assert FIRST not in json.dumps(serve.lines)
     assert SECOND not in json.dumps(serve.lines)
+
+
+async def test_a_command_at_work_on_the_ledger_is_waited_for(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """`irg serve` and at once a command, which may be first at the ledger: the gateway starts all the same."""
+    (tmp_path / "key").write_text(FIRST)
+    (tmp_path / "data").mkdir()
+    command = DatabaseLock(tmp_path / "data/gateway.db")
+    async with serving(upstream, tmp_path) as serve:
+        await serve.line("admin_token_made")  # the last thing before the ledger is opened
+        with pytest.raises(TimeoutError):
+            await serve.line("ready", timeout=1)
+        command.release()
+        await serve.line("ready")
+
+
+async def test_another_gateway_is_not_waited_for(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """It would not go away: exit 1 at once, with a sentence that names it."""
+    (tmp_path / "key").write_text(FIRST)
+    async with serving(upstream, tmp_path) as first:
+        await first.line("ready")
+        second = await irg_process(
+            *(tmp_path, "serve", "--port", "0"),
+            IMAGEROUTER_API_KEY_FILE=str(tmp_path / "key"),
+            IRG_UPSTREAM_URL=upstream.url,
+        )
+    assert second.code == 1
+    assert f"in use by process {first.process.pid}" in second.err
