@@ -96,6 +96,7 @@ What it cost whom, in another terminal
 
 def demo(
     port: Annotated[int, typer.Option(help="The port to listen on; 0 = any free one.", min=0, max=65_535)] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on; in a container, 0.0.0.0.")] = "127.0.0.1",
     keep: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep ledger, bill and log in this directory.")
     ] = None,
@@ -107,10 +108,10 @@ def demo(
 
         upstream_key = f"demo-{secrets.token_hex(16)}"
         with SimulatorChild(directory / BILL_NAME, expected_key=upstream_key) as simulator:
-            _run(simulator, upstream_key, port, directory, json=json)
+            _run(simulator, upstream_key, (host, port), directory, json=json)
 
 
-def _run(simulator: SimulatorChild, upstream_key: str, port: int, directory: Path, *, json: bool) -> None:
+def _run(simulator: SimulatorChild, upstream_key: str, listen: tuple[str, int], directory: Path, *, json: bool) -> None:
     """Raises: `Failure`."""
     # The heavy imports come while the simulator starts.
     import uvloop
@@ -122,14 +123,14 @@ def _run(simulator: SimulatorChild, upstream_key: str, port: int, directory: Pat
     with (directory / LOG_NAME).open("a", encoding="utf-8") as log:
         configure("info", secrets=[upstream_key, admin_token], stream=log)
         try:
-            settings = _settings(simulator.url, upstream_key, port, directory)
+            settings = _settings(simulator.url, upstream_key, listen, directory)
             uvloop.run(_serve(settings, admin_token, directory, json=json))
         except (StoreError, OSError) as error:
             text = error.strerror if isinstance(error, OSError) else None
             raise Failure(f"The demo cannot start: {text or error}.") from None
 
 
-def _settings(upstream_url: str, upstream_key: str, port: int, directory: Path) -> Settings:
+def _settings(upstream_url: str, upstream_key: str, listen: tuple[str, int], directory: Path) -> Settings:
     """Every setting is a default or given here: neither environment nor files are read."""
     from app.settings import Settings
 
@@ -138,7 +139,8 @@ def _settings(upstream_url: str, upstream_key: str, port: int, directory: Path) 
             "imagerouter_api_key": upstream_key,
             "upstream_url": upstream_url,
             "database_url": f"sqlite:///{directory.absolute() / DATABASE_NAME}",
-            "port": port,
+            "host": listen[0],
+            "port": listen[1],
             "shutdown_grace_seconds": _GRACE_SECONDS,
         }
     )
@@ -164,10 +166,11 @@ async def _play(ready: Ready, admin_token: str, directory: Path, *, json: bool) 
     try:
         team_secrets = await _team_keys(ready)
         services = ready.gateway.services
-        told = Demo(ready.url, services.settings.upstream_url, admin_token, team_secrets, directory)
+        url = services.settings.base_url  # what clients can use, also where every address is listened on
+        told = Demo(url, services.settings.upstream_url, admin_token, team_secrets, directory)
         typer.echo(told.line() if json else told.page())
         sys.stdout.flush()
-        await trickle(ready.url, list(team_secrets.values()), until=services.closing)
+        await trickle(url, list(team_secrets.values()), until=services.closing)
     except BaseException:
         ready.stop()
         raise

@@ -232,6 +232,15 @@ def _paragraph(page: str, title: str) -> str:
     return re.sub(r"^  ", "", match[1], flags=re.MULTILINE)
 
 
+def test_it_can_be_reached_from_outside_when_told_to(tmp_path: Path, bytecode: Path) -> None:
+    """On every address, as a container needs it; the URL that is told stays one that can be opened."""
+    with ready(tmp_path, bytecode, "--host", "0.0.0.0") as demo:
+        port = demo.url.rpartition(":")[2]
+        assert demo.url == f"http://localhost:{port}"
+        assert httpx.get(f"http://127.0.0.2:{port}/readyz", trust_env=False).status_code == 200
+        assert demo.post(demo.secret(), model="sim/seed").status_code == 200
+
+
 @pytest.mark.skipif(not PROC.exists(), reason="reads /proc to see whether a process lives")
 def test_a_signal_ends_everything(tmp_path: Path, bytecode: Path) -> None:
     """Exit 0, no traceback, no child, no directory. (SIGINT: the page's test ends so.)"""
