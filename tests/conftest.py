@@ -10,11 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from app.simulator.child import SimulatorChild
 from tests.harness import GatewayUnderTest, gateway_before
 from tests.scripted_upstream import ScriptedUpstream
 from tests.simulated_upstream import SimulatorUnderTest
+
+DOCKER_TESTS = "tests/scenarios/docker/"
 
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("default")
@@ -44,6 +48,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         elif item.get_closest_marker("scenario") and not (os.environ.get("CI") or named or selected_by_mark):
             item.add_marker(pytest.mark.skip(reason="runs with CI=true or by name"))
     items.sort(key=lambda item: bool(item.get_closest_marker("scenario")))
+
+
+class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist tells no types
+    """Deals tests out one by one, but the Docker tests all to one process: they share an engine and an image.
+
+    (xdist's own way, the mark `xdist_group`, has no effect with pytest 9.2: it sets an attribute that nobody reads.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return DOCKER_TESTS if nodeid.startswith(DOCKER_TESTS) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneEngine:
+    return OneEngine(config, log)
 
 
 @pytest.fixture
