@@ -96,17 +96,13 @@ class Gateway:
 
 
 @pytest.fixture(scope="session")
-def brought_up(
-    engine: Engine, image: str, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    """The README's first three commands, as they stand, one right after the other."""
+def brought_up(engine: Engine, image: str, simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    """The README's first three commands, as they stand, one right after the other. The engine's end is its end."""
     del image
     project = Project.make(engine, tmp_path_factory.mktemp("clone"), simulator.url, CANARY)
     project.typed(KEEP_KEY)
     project.typed(UP)
-    yield Gateway(project, project.typed(CREATE_KEY))
-    project.typed("docker compose --profile tls kill")
-    project.typed("docker compose --profile tls --profile demo down --volumes")
+    return Gateway(project, project.typed(CREATE_KEY))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def free_port() -> int:
 
 def clone(directory: Path) -> None:
     """What git would bring, as far as Docker sees it."""
+    directory.mkdir(exist_ok=True)
     for name in SHIPPED:
         source = ROOT / name
         if source.is_dir():
@@ -112,17 +114,24 @@ class Project:
         done = self.engine.run("sh", "-c", command, within=self.directory, timeout=timeout, settings=self.environment)
         return done.stdout.strip()
 
-    def start(self, command: str) -> subprocess.Popen[str]:
-        """A command that goes on by itself."""
-        return subprocess.Popen(
-            ["sh", "-c", f"exec {command}"],
+    @contextlib.contextmanager
+    def typing(self, command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that goes on by itself, until it has ended or Ctrl-C is typed."""
+        with subprocess.Popen(
+            ["sh", "-c", command],
             cwd=self.directory,
             env=self.engine.environment | self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            text=True,
-        )
+            start_new_session=True,  # as a terminal has it: Ctrl-C reaches every process of the command
+        ) as process:
+            try:
+                yield process
+                process.wait(60)
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def container(self, service: str = "gateway") -> str:
         """Its name, also when it has ended."""

@@ -15,7 +15,7 @@ from tests.scenarios.docker.conftest import CANARY, Gateway, Simulator
 from tests.scenarios.docker.engine import Engine, wait_until
 from tests.scenarios.docker.project import free_port
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.scenario
 
 
 @dataclass
@@ -55,7 +55,7 @@ def test_a_stop_lets_a_stream_end(gateway: Gateway, simulator: Simulator) -> Non
     """The whole answer arrives, although the signal came with its first event; exit code 0; its cost is booked."""
     project = gateway.project
     with streaming(project.url, gateway.secret, "sim/stream-pause:250") as answer:
-        with project.start("docker compose stop gateway") as stopping:
+        with project.typing("docker compose stop gateway") as stopping:
             wait_until(lambda: project.lines("shutting_down"), "the signal has come")
             assert b"event: response.completed" not in answer.seen
             whole = answer.rest()

@@ -11,7 +11,7 @@ import pytest
 from tests.scenarios.docker.conftest import CANARY, Gateway, Simulator
 from tests.scenarios.docker.engine import wait_until
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.scenario
 
 # A request's line in the log and its entry in the ledger name these alike; the line has the tokens beside the rest.
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens")

@@ -12,7 +12,7 @@ from tests.scenarios.docker.engine import HADOLINT, Engine, needed, wait_until
 from tests.scenarios.docker.project import ROOT, clone
 from tests.test_packaging import PACKAGES_MAX, pinned
 
-pytestmark = [pytest.mark.scenario, pytest.mark.xdist_group("docker")]
+pytestmark = pytest.mark.scenario
 
 INSTALLED_BYTES_MAX = 65_000_000
 LIBRARIES = "/opt/irg/lib/python3.13/site-packages"
