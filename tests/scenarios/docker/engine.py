@@ -20,7 +20,7 @@ from types import MappingProxyType
 import pytest
 
 # Read now: while tests run, no IRG_… variable is set.
-TOOLS = Path(os.environ.get("IRG_TEST_TOOLS", Path.home() / ".cache/irg-tests")) / "docker"
+TOOLS = Path(os.environ.get("TEST_TOOLS", Path.home() / ".cache/irg-tests")) / "docker"
 BASE = TOOLS / "python-3.13-slim-1.tar"
 COMPOSE_V2 = TOOLS / "packages/compose/docker-compose"
 HADOLINT = TOOLS / "packages/bin/hadolint"
