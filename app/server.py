@@ -25,7 +25,7 @@ import uvicorn
 from app.main import Gateway
 from app.proxy.guard import GuardProtocol, guard_protocol
 from app.proxy.upstream import make_upstream
-from app.settings import Settings
+from app.settings import AdminToken, Settings
 from app.store.lock import running_holder
 from app.store.port import StoreLocked
 from app.telemetry import get_logger
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
 async def serve_gateway(
     settings: Settings,
     *,
-    admin_token: str,
+    admin_token: AdminToken,
     on_ready: Callable[[Ready], None] | None = None,
     read_key: Callable[[], bytes | None] | None = None,
 ) -> None:
@@ -160,7 +160,7 @@ async def serve_gateway(
                 await gateway.end()
 
 
-async def _open_services(settings: Settings, admin_token: str) -> Services:
+async def _open_services(settings: Settings, admin_token: AdminToken) -> Services:
     """Waits for a command that is at work on the ledger (it has no socket), not for another gateway.
 
     Otherwise `docker compose up -d` and a command right after it would end the gateway, and with it the command.

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
-from app.settings import Settings
+from app.settings import AdminToken, Settings
 from app.store.engine import open_store
 from app.store.port import Store
 
@@ -23,7 +23,7 @@ class Services:
     """Everything that outlives a request; one per process."""
 
     settings: Settings
-    admin_token: str = field(repr=False)
+    admin_token: AdminToken
     store: Store
     keyring: Keyring
     ledger: Ledger
@@ -35,7 +35,7 @@ class Services:
         await self.store.aclose()
 
 
-async def open_services(settings: Settings, *, admin_token: str) -> Services:
+async def open_services(settings: Settings, *, admin_token: AdminToken) -> Services:
     """Opens the ledger (migrating it if needed) and builds what stands on it.
 
     Raises: what `open_store` raises: the database is in use, newer than this version, or not writable.

@@ -25,7 +25,7 @@ import httpx
 
 from app.core.views import NewKey, RequestRecord
 from app.server import Ready, serve_gateway
-from app.settings import Settings
+from app.settings import AdminToken, Settings
 from app.wiring import Services
 
 ADMIN_TOKEN = "admin-token-of-the-tests-0123456789abcdef"
@@ -204,7 +204,9 @@ async def gateway_before(upstream_url: str, directory: Path, **overrides: Any) -
     """A gateway in front of an upstream; ended as a signal would end it."""
     started: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
     settings = settings_for(upstream_url, directory, **overrides)
-    serving = asyncio.create_task(serve_gateway(settings, admin_token=ADMIN_TOKEN, on_ready=started.set_result))
+    serving = asyncio.create_task(
+        serve_gateway(settings, admin_token=AdminToken(ADMIN_TOKEN), on_ready=started.set_result)
+    )
     both: set[asyncio.Future[Any]] = {serving, started}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if serving.done():

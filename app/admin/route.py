@@ -18,20 +18,21 @@ from app.admin.auth import authorize
 from app.admin.bodies import WRITE
 from app.core.errors import ApiError, bad_request, ledger_unavailable
 from app.core.ids import new_id
+from app.settings import AdminToken
 from app.store.port import LedgerUnavailable
 
 
 class AdminRoute(APIRoute):
     """One route of the control plane; `admin_routes` binds it to its token."""
 
-    admin_token: ClassVar[str] = ""
+    admin_token: ClassVar[AdminToken]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             try:
-                authorize(request.scope, self.admin_token)
+                authorize(request.scope, self.admin_token.current())
                 return await answer(request)
             except ApiError as error:
                 return error_response(error)
@@ -45,9 +46,7 @@ class AdminRoute(APIRoute):
         return guarded
 
 
-def admin_routes(admin_token: str) -> type[AdminRoute]:
-    if not admin_token:
-        raise ValueError("an empty admin token would open every route")
+def admin_routes(admin_token: AdminToken) -> type[AdminRoute]:
     return type("BoundAdminRoute", (AdminRoute,), {"admin_token": admin_token})
 
 

@@ -29,7 +29,7 @@ def show(json: Json = False) -> None:
 
 @app.command("rotate")
 def rotate(yes: Yes = False, json: Json = False) -> None:
-    """Replace the admin token; a running gateway takes the new one when it is restarted."""
+    """Replace the admin token; a running gateway refuses the old one at once."""
     from app.settings.admin_token import token_path, write_admin_token
 
     loaded = settings()
@@ -41,7 +41,7 @@ def rotate(yes: Yes = False, json: Json = False) -> None:
         token = write_admin_token(path)
     except OSError as error:
         raise Failure(f"The admin token cannot be written: {error.strerror}: {path}.") from None
-    say(f"Written to {path}. Restart the gateway for it to take effect.")
+    say(f"Written to {path}.")
     if json:
         print_json({"admin_token": token})
     else:

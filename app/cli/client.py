@@ -192,6 +192,7 @@ async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
 
     from app.admin import build_admin
     from app.cli.in_process import InProcessTransport
+    from app.settings import AdminToken
     from app.store.port import StoreError, StoreLocked
     from app.telemetry import configure
     from app.wiring import open_services
@@ -204,7 +205,7 @@ async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
     configure("warning", stream=sys.stderr)  # what the ledger has to say is talk here
     token = token_urlsafe(32)
     try:
-        services = await open_services(values, admin_token=token)
+        services = await open_services(values, admin_token=AdminToken(token))
     except StoreLocked:
         return None
     except StoreError as error:

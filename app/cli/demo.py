@@ -149,13 +149,14 @@ def _settings(upstream_url: str, upstream_key: str, listen: tuple[str, int], dir
 async def _serve(settings: Settings, admin_token: str, directory: Path, *, json: bool) -> None:
     """Serves until a signal. What goes wrong while keys are made ends the demo too, and is raised."""
     from app.server import serve_gateway
+    from app.settings import AdminToken
 
     playing: list[asyncio.Task[None]] = []
 
     def on_ready(ready: Ready) -> None:
         playing.append(asyncio.create_task(_play(ready, admin_token, directory, json=json)))
 
-    await serve_gateway(settings, admin_token=admin_token, on_ready=on_ready)
+    await serve_gateway(settings, admin_token=AdminToken(admin_token), on_ready=on_ready)
     await asyncio.gather(*playing)
 
 

@@ -26,7 +26,7 @@ def serve(
     import uvloop
 
     from app.server import serve_gateway
-    from app.settings import ensure_admin_token
+    from app.settings import running_admin_token
     from app.store.port import StoreError
     from app.telemetry import configure, get_logger
 
@@ -39,10 +39,10 @@ def serve(
             Code.SETTINGS,
         )
     try:
-        token, made = ensure_admin_token(loaded.settings)
+        token, made = running_admin_token(loaded.settings)
     except OSError as error:
         raise Failure(f"The admin token cannot be kept in {loaded.settings.state_dir} ({error.strerror}).") from None
-    secrets = [loaded.settings.imagerouter_api_key.get_secret_value(), token]
+    secrets = [loaded.settings.imagerouter_api_key.get_secret_value(), token.current()]
     configure(loaded.settings.log_level, secrets=secrets)
     log = get_logger("serve")
     for warning in loaded.warnings:

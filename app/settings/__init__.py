@@ -5,9 +5,18 @@ files, `.env` and the settings file; `loading` puts them together; `faults` writ
 `admin_token` makes the one value that makes itself; `reference` writes the settings down for people.
 """
 
-from app.settings.admin_token import ensure_admin_token
+from app.settings.admin_token import AdminToken, ensure_admin_token, running_admin_token
 from app.settings.faults import SettingsError
 from app.settings.loading import Loaded, load_settings
 from app.settings.model import Settings, variable_of
 
-__all__ = ["Loaded", "Settings", "SettingsError", "ensure_admin_token", "load_settings", "variable_of"]
+__all__ = [
+    "AdminToken",
+    "Loaded",
+    "Settings",
+    "SettingsError",
+    "ensure_admin_token",
+    "load_settings",
+    "running_admin_token",
+    "variable_of",
+]

@@ -1,4 +1,8 @@
-"""The admin token that makes itself: at the first start, into a file that only its owner may read."""
+"""The admin token that makes itself: at the first start, into a file that only its owner may read.
+
+Lives here: making it, replacing it, and the one that counts now. A running gateway asks for the latter
+at every admin request, so that a replaced token is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,40 @@ def ensure_admin_token(settings: Settings) -> tuple[str, Path | None]:
     path = token_path(settings)
     made = not path.exists() and _put_first(_new_file(path), path)
     return _read(path), path if made else None
+
+
+class AdminToken:
+    """The admin token of a running process: fixed, or what its file holds now."""
+
+    def __init__(self, token: str, path: Path | None = None) -> None:
+        if not token:
+            raise ValueError("an empty admin token would open every route")
+        self._token = token
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None  # which file was read last
+
+    def __repr__(self) -> str:
+        return "AdminToken(…)"
+
+    def current(self) -> str:
+        """The token that counts. A file that is gone or holds none changes nothing: its last token stays."""
+        if self._path is not None:
+            with contextlib.suppress(OSError, SettingsError):
+                self._read_if_new(self._path)
+        return self._token
+
+    def _read_if_new(self, path: Path) -> None:
+        stat = path.stat()
+        seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if seen != self._seen:
+            self._seen = seen
+            self._token = _read(path)
+
+
+def running_admin_token(settings: Settings) -> tuple[AdminToken, Path | None]:
+    """`ensure_admin_token` for a process that goes on: what a later change of the file makes of it counts too."""
+    token, made = ensure_admin_token(settings)
+    return AdminToken(token, token_path(settings) if settings.admin_token is None else None), made
 
 
 def write_admin_token(path: Path) -> str:

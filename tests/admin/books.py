@@ -20,6 +20,7 @@ from app.core.keys import hash_secret
 from app.core.money import charged_from, parse_cost
 from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, State, TokenUsage
 from app.core.views import NewKey
+from app.settings import AdminToken
 from app.wiring import Services, open_services
 from tests.harness import ADMIN_TOKEN, settings_for
 
@@ -91,7 +92,9 @@ class Books:
 
 @contextlib.asynccontextmanager
 async def opened_books(directory: Path, **settings: Any) -> AsyncIterator[Books]:
-    services = await open_services(settings_for("http://127.0.0.1:9", directory, **settings), admin_token=ADMIN_TOKEN)
+    services = await open_services(
+        settings_for("http://127.0.0.1:9", directory, **settings), admin_token=AdminToken(ADMIN_TOKEN)
+    )
     app = FastAPI()
     app.include_router(build_admin(services))
     client = httpx.AsyncClient(transport=InProcessTransport(app), base_url="http://gateway", headers=ADMIN)

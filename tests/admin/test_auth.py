@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from app.admin import build_admin
 from app.admin.auth import authorize
-from app.admin.route import AdminRoute, admin_routes
+from app.admin.route import AdminRoute
 from app.core.errors import ApiError
 from app.core.keys import new_secret
 from tests.admin.books import Books
@@ -124,9 +124,3 @@ def test_an_admin_token_that_looks_like_a_team_key_is_still_the_admin_token() ->
     """What the operator set decides, whatever it begins with."""
     token = new_secret().text
     authorize({"headers": [(b"authorization", f"bearer {token}".encode())]}, token)
-
-
-def test_an_empty_admin_token_is_no_token() -> None:
-    """A wiring fault must not open the routes."""
-    with pytest.raises(ValueError, match="empty"):
-        admin_routes("")

@@ -59,6 +59,31 @@ async def serving(upstream: ScriptedUpstream, directory: Path) -> AsyncIterator[
         await process.wait()
 
 
+async def test_a_rotated_admin_token_counts_at_once(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """`irg admin-token rotate` beside a running gateway: the old token is refused, the new one opens."""
+    (tmp_path / "key").write_text(FIRST)
+    path = tmp_path / "data/admin-token"
+    async with serving(upstream, tmp_path) as serve:
+        url = (await serve.line("ready"))["url"]
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+
+            async def answered(token: str) -> int:
+                return (await client.get("/admin/v1/keys", headers={"authorization": f"Bearer {token}"})).status_code
+
+            old = path.read_text().strip()
+            assert await answered(old) == 200
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "app", "admin-token", "rotate", "--yes"),
+                cwd=tmp_path,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+                stdout=asyncio.subprocess.PIPE,
+            )
+            printed, _ = await process.communicate()
+            new = path.read_text().strip()
+            assert printed.decode().strip() == new != old
+            assert (await answered(old), await answered(new)) == (401, 200)
+
+
 async def test_a_hangup_renews_the_upstream_key_and_a_signal_ends_it(
     upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:

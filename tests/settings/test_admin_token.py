@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, ensure_admin_token
+from app.settings import AdminToken, Settings, SettingsError, ensure_admin_token, running_admin_token
 from app.settings.admin_token import token_path, write_admin_token
 
 
@@ -89,6 +89,37 @@ def test_a_new_one_takes_its_place_at_once(tmp_path: Path) -> None:
     assert new != old
     assert ensure_admin_token(settings(tmp_path)) == (new, None)
     assert made.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_running_gateway_takes_the_new_one_at_once(tmp_path: Path) -> None:
+    """Whoever writes the file; a file that is gone or spoilt locks nobody out."""
+    token, path = running_admin_token(settings(tmp_path))
+    assert path is not None
+    first = token.current()
+    assert first == path.read_text().strip()
+    second = write_admin_token(path)
+    assert token.current() == second != first
+    path.write_text("spoilt")
+    assert token.current() == second
+    path.unlink()
+    assert token.current() == second
+    third = write_admin_token(path)
+    assert token.current() == third
+    assert third not in repr(token)
+
+
+def test_a_token_that_was_set_stays_whatever_the_file_holds(tmp_path: Path) -> None:
+    """What is set counts."""
+    write_admin_token(token_path(settings(tmp_path)))
+    chosen = "a-token-of-the-operators-own-7f3d91c2"
+    token, made = running_admin_token(settings(tmp_path, admin_token=chosen))
+    assert (token.current(), made) == (chosen, None)
+
+
+def test_an_empty_token_is_never_one() -> None:
+    """It would open every route."""
+    with pytest.raises(ValueError, match="empty"):
+        AdminToken("")
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
