@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -40,6 +41,9 @@ BREAK_REASONS: dict[Fault, str] = {
     Fault.ABORTED: "aborted",
 }
 
+# An exchange that is ended from outside may be waiting for a client that reads nothing: it gets so long.
+ABORT_LINGER_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class ClientGone:
@@ -69,7 +73,7 @@ class Exchange:
         self._inflight = inflight
         self._gone = gone
         self._upstream_key = upstream_key  # what must not be taken for the upstream's request id
-        self._gone_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
         self._ttfb_ms: int | None = None
         self._intent: Intent | None = None
@@ -84,8 +88,8 @@ class Exchange:
     async def __aexit__(self, *exc: object) -> None:
         """Closes: the connection given back or cut, the row closed, the place left. Exactly once."""
         self.connection.watch(None)
-        if self._gone_timer is not None:
-            self._gone_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             if self._answer is not None:
                 await self._answer.aclose()
@@ -129,6 +133,7 @@ class Exchange:
         if self.aborted is not None:
             return
         self.aborted = outcome
+        self._later(ABORT_LINGER_SECONDS, self.connection.abort)
         if self._answer is not None:
             self._answer.abort()
         elif self._opening is not None:
@@ -178,8 +183,13 @@ class Exchange:
         if not self._gone.drain:
             self.abort(Outcome.CLIENT_DISCONNECTED)
             return
-        loop = asyncio.get_running_loop()
-        self._gone_timer = loop.call_later(self._gone.seconds, self.abort, Outcome.CLIENT_DISCONNECTED)
+        self._later(self._gone.seconds, lambda: self.abort(Outcome.CLIENT_DISCONNECTED))
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        """What happens if the exchange has not ended by then; it replaces what was to happen before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, act)
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)

@@ -241,6 +241,25 @@ async def test_a_client_that_reads_nothing_is_dropped_and_its_answer_booked(
                 assert COMPLETED not in await reply.reader.read()
 
 
+async def test_a_client_that_reads_nothing_leaves_no_row_open_at_shutdown(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """At the end nobody waits for it: its answer is cut, and booked while the ledger is still there."""
+    async with (
+        contextlib.AsyncExitStack() as still_there,
+        gateway_before(upstream.url, tmp_path, shutdown_grace_seconds=0) as gateway,
+    ):
+        gateway.ready.gateway.drain_seconds = 0.2
+        secret = await gateway.create_key()
+        upstream.answer(sse_head(), *[chunk(FILLING)] * MORE_THAN_SOCKETS_HOLD, UNTIL_GONE)
+        await still_there.enter_async_context(not_reading(gateway, secret))
+        await upstream.seen()
+        await asyncio.sleep(0.3)  # long enough to fill every buffer on the way
+    async with gateway_before(upstream.url, tmp_path) as again:
+        (row,) = await again.rows()
+    assert (row.state, row.outcome, row.unknown_reason) == (State.UNKNOWN, Outcome.SHUT_DOWN, "shut_down")
+
+
 async def test_a_slow_client_gets_everything(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:
     """Reading more slowly than the upstream writes is no fault."""
     secret = await gateway.create_key()
