@@ -86,16 +86,20 @@ class Exchange:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Closes: the connection given back or cut, the row closed, the place left. Exactly once."""
+        """Closes, also when cancelled: the connection given back or cut, the row closed, the place left."""
         self.connection.watch(None)
         if self._timer is not None:
             self._timer.cancel()
         try:
             if self._answer is not None:
                 await self._answer.aclose()
-            if self.admitted is not None and not self._settled:
-                # Only a fault of our own leads here; the cost may be real, so it is unknown, not free.
-                await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            # Only a fault of our own leads here unsettled; the cost may be real, so it is unknown, not free.
+            await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
         finally:
             self._inflight.leave(self)
 

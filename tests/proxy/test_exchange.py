@@ -1,0 +1,71 @@
+"""How an exchange ends when it is cancelled: nobody cancels one but a server that is torn down."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from app.accounts.ledger import Ledger
+from app.core.records import Admitted, Intent, Settlement, State
+from app.proxy.exchange import ClientGone, Exchange
+from app.proxy.guard import Connection
+from app.proxy.inflight import Inflight
+from app.proxy.upstream.port import Answer, Framing, Upstream, UpstreamRequest
+
+
+class Books:
+    """A ledger that admits everything and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Settlement] = []
+
+    async def admit(self, intent: Intent) -> Admitted:
+        return Admitted(intent.request_id, "alice", None)
+
+    async def settle(self, settlement: Settlement) -> None:
+        await asyncio.sleep(0)
+        self.told.append(settlement)
+
+
+class SlowAnswer:
+    """An answer, and the upstream that gives it, whose connection takes its time to close."""
+
+    status, headers, framing = 200, (), Framing.CHUNKED
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+
+    async def open(self, request: UpstreamRequest) -> Answer:
+        return self
+
+    async def read(self) -> bytes | None:
+        return None
+
+    def abort(self) -> None:
+        return
+
+    async def aclose(self) -> None:
+        self.closing.set()
+        await asyncio.Event().wait()
+
+
+async def test_cancelled_while_it_closes_it_is_settled_all_the_same() -> None:
+    """The row is closed and the place is free, whatever became of the connection."""
+    books, inflight, answer = Books(), Inflight(concurrency_max=1, bodies_bytes_max=1), SlowAnswer()
+
+    async def run() -> None:
+        async with Exchange(Connection(), cast(Ledger, books), inflight, ClientGone(True, 1)) as exchange:
+            now = datetime.now(UTC)
+            await exchange.admit(Intent(exchange.request_id, "key_1", "hash", now, "m", stream=False))
+            await exchange.open(cast(Upstream, answer), UpstreamRequest((), b""))
+
+    running = asyncio.create_task(run())
+    await answer.closing.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [(one.state, one.unknown_reason) for one in books.told] == [(State.UNKNOWN, "gateway_fault")]
+    assert len(inflight) == 0
