@@ -18,7 +18,7 @@ from starlette.routing import Route
 from app import __version__
 from app.admin import build_admin
 from app.admin.route import error_response
-from app.core.errors import ApiError, wrong_method, wrong_path
+from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
 from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
@@ -144,6 +144,11 @@ def _answer_errors_in_openai_shape(app: FastAPI, base_url: str) -> None:
             raise error
         return error_response(error)
 
+    async def fault(request: Request, error: Exception) -> Response:
+        """What nobody foresaw; the server logs it."""
+        return error_response(gateway_fault())
+
+    app.add_exception_handler(Exception, fault)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ApiError, refusal)
 

@@ -111,7 +111,7 @@ def wrong_method(method: str, allowed: str) -> ApiError:
     )
 
 
-# --- the gateway's side; nothing was forwarded ---------------------------------------------
+# --- the gateway's side; nothing was forwarded, but perhaps before a fault ------------------
 
 
 def _overloaded(code: str, message: str, retry_after_seconds: int) -> ApiError:
@@ -129,6 +129,18 @@ def shutting_down() -> ApiError:
 def ledger_unavailable() -> ApiError:
     return _overloaded(
         "ledger_unavailable", "The gateway cannot write its ledger, so nothing was forwarded. Try again shortly.", 5
+    )
+
+
+def gateway_fault() -> ApiError:
+    """A fault of our own, at any point of a request: the SDKs must not send it again, since it may have been billed."""
+    return ApiError(
+        500,
+        "gateway_fault",
+        "The gateway failed: a fault of its own, of which its log has more. What had reached the upstream may have "
+        "been billed, so it is not tried again.",
+        type="server_error",
+        headers=NO_RETRY,
     )
 
 

@@ -20,6 +20,7 @@ from app.accounts.ledger import Ledger
 from app.core.errors import (
     ApiError,
     bad_request,
+    gateway_fault,
     invalid_api_key,
     ledger_unavailable,
     upstream_connect_timeout,
@@ -128,6 +129,12 @@ class ResponsesEndpoint:
             down.cut()
         except ClientLeft:
             down.cut()
+        except Exception:  # a fault of our own, and still an answer that the SDKs understand
+            log.exception("gateway_fault", request_id=exchange.request_id)
+            if down.started:
+                down.cut()
+            else:
+                await down.error(gateway_fault(), exchange.request_id, close=True)
         finally:
             body.release()
 
