@@ -1,7 +1,7 @@
 """What can be wrong with what a person asks for, as sentences that say what to write instead.
 
 The control plane maps the three kinds to its statuses and exit codes: `NotFound` 404/3,
-`Conflict` 409/4, `Invalid` 422/2. `LedgerUnavailable` (503/1) is the store's and passes through.
+`Conflict` 409/4, `Invalid` 400/2. `LedgerUnavailable` (503/1) is the store's and passes through.
 """
 
 from __future__ import annotations
