@@ -6,12 +6,11 @@ pays only for itself. `COMMANDS` is the list of all there are.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.cli.frame import guarded, name_config
+from app.cli.frame import Config, guarded, name_config
 from app.cli.lazy import Lazy, lazy_group
 
 PAGE = """\
@@ -63,9 +62,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     context: typer.Context,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")
-    ] = None,
+    config: Config = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,

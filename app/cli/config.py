@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.frame import Code, Json, print_json, print_table, refused, say, settings
+from app.cli.frame import Code, Config, Json, print_json, print_table, refused, say, settings
 from app.cli.nouns import text
 
 if TYPE_CHECKING:
     from app.settings import Loaded, Settings
 
 app = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
-
-Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
 
 MASK = "********"
 

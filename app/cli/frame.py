@@ -39,6 +39,7 @@ class Failure(Exception):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, the shapes of the admin API.")]
+Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.frame import Code, Failure, settings
+from app.cli.frame import Code, Config, Failure, settings
 
 if TYPE_CHECKING:
     from app.settings import Loaded
-
-Config = Annotated[Path | None, typer.Option("--config", help="The settings file (default: ./config/gateway.toml).")]
 
 
 def serve(
