@@ -19,9 +19,11 @@ from app.core.clock import from_ms, to_ms
 from app.core.records import Admitted, Intent, KeyState, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import statements
-from app.store.log import log
 from app.store.rows import intent_row, list_text, owner_row, settlement_row, storable, text_list, usage_sums
 from app.store.schema import USAGE_SUMS
+from app.telemetry import get_logger
+
+log = get_logger("ledger")
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 

@@ -18,10 +18,12 @@ from app.core.ids import new_id
 from app.core.records import Outcome, Reading, Settlement, State
 from app.store.batch import LedgerBatch
 from app.store.connections import WritingConnection, is_away
-from app.store.log import log
 from app.store.migrate import migrate
 from app.store.schema import instances, requests
 from app.store.spool import Spool
+from app.telemetry import get_logger
+
+log = get_logger("ledger")
 
 # Rows of instances that ended so long ago are removed: every short command is an instance too.
 INSTANCES_KEPT = timedelta(days=30)

@@ -18,8 +18,10 @@ from pathlib import Path
 import msgspec
 
 from app.core.records import Settlement
-from app.store.log import log
 from app.store.rows import storable_settlement
+from app.telemetry import get_logger
+
+log = get_logger("ledger")
 
 RESERVED_BYTES = 1024 * 1024
 

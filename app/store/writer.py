@@ -19,9 +19,11 @@ from typing import Any
 from app.core.records import Intent, Settlement
 from app.store.connections import DatabaseGone
 from app.store.database import Database
-from app.store.log import log
 from app.store.operations import Change, Operation, admitted, deliver, unforwarded
 from app.store.port import LedgerLost, LedgerUnavailable, StoreError
+from app.telemetry import get_logger
+
+log = get_logger("ledger")
 
 # While the database cannot be written, it is tried so often.
 RETRY_SECONDS = 0.1
@@ -188,7 +190,7 @@ class Writer:
         try:
             self._database.spool.append([one.what for one in late if isinstance(one.what, Settlement)])
         except OSError as error:
-            log.error("settlements_not_written", count=len(late), reason=str(error))
+            log.error("settlements_not_written", count=len(late), reason=str(error))  # noqa: TRY400 - the reason is all
             for operation in late:  # told, but not forgotten: the database may still take it
                 operation.answer(LedgerLost("neither the database nor the spool took a settlement"), waits=True)
             return waiting
