@@ -15,10 +15,12 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from app import telemetry
 from app.core.keys import new_secret
 from app.core.records import Admitted, Cost, Intent, Outcome, Reading, Settlement, State, TokenUsage
+from app.settings import Settings
 
 UPSTREAM_KEY = 'sk-upstream/"quoted"-0123456789'
 ADMIN_TOKEN = "an-admin-token-of-many-characters-9f8e7d"
@@ -71,6 +73,21 @@ def lines(stream: io.TextIOWrapper) -> list[dict[str, Any]]:
 def text(stream: io.TextIOWrapper) -> str:
     assert isinstance(stream.buffer, io.BytesIO)
     return stream.buffer.getvalue().decode()
+
+
+def test_what_settings_keep_secret_is_masked(log: io.TextIOWrapper) -> None:
+    """Keys and tokens, and the password in a proxy's URL, as it is written there and as it is sent."""
+    settings = Settings(
+        imagerouter_api_key=SecretStr("upstream-key-0123456789"),
+        admin_token=SecretStr("f2k8-vm31-pz07-qq94-xh65-rb2c-0d"),
+        upstream_proxy="http://gate:open%20sesame@proxy.example.com:3128",
+    )
+    telemetry.configure("info", secrets=settings.secret_texts(), stream=log)
+    told = [str(settings.upstream_proxy), "open sesame", "gate:open%20sesame", *settings.secret_texts()]
+    telemetry.get_logger("test").info("told", told=told)
+    for secret in ("sesame", "upstream-key-0123456789", "f2k8-vm31"):
+        assert secret not in text(log)
+    assert "proxy.example.com" in text(log)
 
 
 def test_a_closed_request_is_one_line_with_both_costs(log: io.TextIOWrapper) -> None:

@@ -39,7 +39,7 @@ def serve(
         token, made = running_admin_token(loaded.settings)
     except OSError as error:
         raise Failure(f"The admin token cannot be kept in {loaded.settings.state_dir} ({error.strerror}).") from None
-    secrets = [loaded.settings.imagerouter_api_key.get_secret_value(), token.current()]
+    secrets = [*loaded.settings.secret_texts(), token.current()]
     configure(loaded.settings.log_level, secrets=secrets)
     log = get_logger("serve")
     for warning in loaded.warnings:

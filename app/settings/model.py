@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -179,6 +179,14 @@ class Settings(BaseSettings):
     def state_dir(self) -> Path:
         """Where the database, its spool and the admin token live."""
         return self.database_path.parent
+
+    def secret_texts(self) -> list[str]:
+        """What no log may hold: every secret, and a proxy's credentials as they are written and as they are sent."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        credentials = urlsplit(self.upstream_proxy or "").netloc.rpartition("@")[0]
+        password = credentials.partition(":")[2]
+        return [text for text in (*secrets, credentials, password, unquote(password)) if text]
 
     @property
     def base_url(self) -> str:
