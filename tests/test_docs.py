@@ -5,16 +5,21 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from app.cli import COMMANDS
+from app.cli.demo import KEYS, Demo
 from app.settings.reference import settings_table
+from tests.cli.irg import irg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+
+LOGGED = r'\blog\.(?:warning|error|exception|critical)\(\s*"([a-z_]+)"'
 
 
 def test_every_setting_stands_in_the_readme() -> None:
@@ -52,6 +57,48 @@ def test_every_main_command_stands_in_the_readme(command: str) -> None:
 def test_the_error_codes_are_found() -> None:
     """The search above sees the whole table."""
     assert len(error_codes()) >= 15
+
+
+def log_events() -> list[str]:
+    """Every event that is logged at `warning` or above."""
+    found = (re.findall(LOGGED, path.read_text("utf-8")) for path in sorted((ROOT / "app").rglob("*.py")))
+    return sorted({event for events in found for event in events})
+
+
+def test_the_log_events_are_found() -> None:
+    """The search sees them where they are logged."""
+    assert {"gateway_fault", "ledger_not_writable", "spool_torn", "upstream_key_reflected"} <= set(log_events())
+
+
+@pytest.mark.parametrize("event", log_events())
+def test_every_warning_stands_in_the_readme(event: str) -> None:
+    """Whoever reads it in a log at night finds what to do."""
+    section = README.split("## When something is wrong")[1].split("\n## ")[0]
+    assert f"`{event}`" in section
+
+
+def readme_commands() -> list[str]:
+    """Every `irg …` of the code blocks and of the prose, without what stands around it."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+    lines = [line.split(" #")[0] for block in blocks for line in block.splitlines()]
+    words = [part.strip() for line in lines for part in re.split(r";|\s{3,}|&& ", line)]
+    words += re.findall(r"`(irg [^`]*)`", README)
+    found = (re.search(r"(?:^|run |gateway )irg (.*)", word) for word in words)
+    return sorted({command[1] for command in found if command is not None})
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_every_command_in_the_readme_is_understood(command: str) -> None:
+    """Its verb and all its flags exist: with --help it parses them, and runs nothing."""
+    ran = irg(*shlex.split(command), "--help")
+    assert ran.code == 0, ran.err
+
+
+def test_the_demo_prints_what_the_readme_shows() -> None:
+    """The first lines of its page, with the secrets left out."""
+    shown = README.split("uv run irg demo\n")[1].split("```")[0]
+    page = Demo("http://127.0.0.1:8000", "", "", dict.fromkeys((name for name, _ in KEYS), "irg_…"), ROOT).page()
+    assert page.startswith(shown)
 
 
 def clients_under_test() -> list[str]:

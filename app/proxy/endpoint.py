@@ -2,9 +2,10 @@
 
 One plain ASGI callable, registered as a FastAPI route and reached by a short cut in front
 of the app. Read `_exchange` first: it is the whole product in order. Where things happen:
-the key is swapped in `_upstream_request`, the hold is taken in `Exchange.admit`, the cost
-is settled in `Exchange.settle` (called by `Relay`), a request is refused by any `ApiError`,
-an answer is cut in `_broken`.
+the key is swapped in `_upstream_request`, the hold is taken in `Exchange.admit`, the cost is
+settled in `Exchange.settle` (called by `Relay` before the end is sent, and wherever that is
+not reached), a request is refused by any `ApiError`, an answer is cut in `_broken` (the
+upstream failed) and `_reflected` (it contains the upstream key).
 """
 
 from __future__ import annotations
