@@ -26,7 +26,6 @@ class KeyFacts:
     models: tuple[str, ...]
     state: KeyState
     expires_at: datetime | None = None
-    secret_known: bool = True
     secret_expires_at: datetime | None = None
 
 
@@ -43,7 +42,7 @@ def decide(intent: Intent, key: KeyFacts | None, owners: Mapping[str, str], now:
 
 
 def _active(key: KeyFacts, now: datetime) -> bool:
-    if key.state is not KeyState.ACTIVE or not key.secret_known:
+    if key.state is not KeyState.ACTIVE:
         return False
     limits = (key.expires_at, key.secret_expires_at)
     return all(limit is None or now < limit for limit in limits)

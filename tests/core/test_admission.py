@@ -30,7 +30,6 @@ def test_an_active_key_is_admitted_with_what_the_ledger_shows_of_it() -> None:
         None,
         replace(KEY, state=KeyState.DISABLED),
         replace(KEY, state=KeyState.REVOKED),
-        replace(KEY, secret_known=False),
         replace(KEY, expires_at=NOW),
         replace(KEY, secret_expires_at=NOW),
         replace(KEY, expires_at=LATER, secret_expires_at=EARLIER),

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from app.core.money import (
     AMOUNT_USD_MAX,
-    COST_ALARM_PICODOLLARS,
     COST_USD_MAX,
     PICODOLLARS_PER_USD,
     BadCost,
@@ -180,11 +179,6 @@ def test_absurd_exponents_of_usable_costs_are_quick(token: str) -> None:
     assert parse_cost(token).picodollars in (0, PICODOLLARS_PER_USD)
     charged_from(parse_cost(token))
     assert time.perf_counter() - begun < 2
-
-
-def test_the_alarm_lies_within_what_is_booked() -> None:
-    """A cost above the alarm is still booked as said."""
-    assert parse_cost("100.01").picodollars > COST_ALARM_PICODOLLARS == 100 * PICODOLLARS_PER_USD
 
 
 @pytest.mark.parametrize(
