@@ -44,9 +44,8 @@ class HttpxUpstream:
     def __init__(self, connecting: Connecting) -> None:
         origin = urlsplit(connecting.origin)
         self._connecting = connecting
-        self._url = httpcore.URL(
-            scheme=origin.scheme, host=origin.hostname or "", port=origin.port, target=RESPONSES_PATH
-        )
+        target = origin.path.rstrip("/") + RESPONSES_PATH
+        self._url = httpcore.URL(scheme=origin.scheme, host=origin.hostname or "", port=origin.port, target=target)
         self._network = Network()
         self._pools = self._new_pools()
         self._answers: set[HttpxAnswer] = set()

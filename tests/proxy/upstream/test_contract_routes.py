@@ -92,6 +92,14 @@ async def test_a_plain_origin_through_a_proxy(scripted: ScriptedUpstream, connec
     assert seen.header(b"authorization") == b"Bearer upstream-key"
 
 
+async def test_a_path_in_front_of_the_api(scripted: ScriptedUpstream, connect: Connect) -> None:
+    """An upstream that lives under a path is asked there: another path of that host may be another service."""
+    await ask(connect(f"{scripted.url}/imagerouter"))
+    assert scripted.requests[0].target == b"/imagerouter/v1/openai/responses"
+    await ask(connect("http://upstream.test/imagerouter", proxy=scripted.url))
+    assert scripted.requests[1].target == b"http://upstream.test/imagerouter/v1/openai/responses"
+
+
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http proxy", "https proxy"])
 async def test_a_tls_origin_through_a_proxy(connect: Connect, proxy_tls: bool) -> None:
     """A tunnel: the proxy learns host and port and its own credentials, the origin nothing of the proxy."""
