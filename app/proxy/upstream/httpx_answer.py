@@ -34,7 +34,7 @@ _SENT = UpstreamRequest((), b"")
 class Connecting:
     """How to reach the upstream; times in seconds."""
 
-    origin: str
+    origin: str  # may have a path, which stands in front of the fixed one
     connect_seconds: float
     head_seconds: float
     idle_seconds: float

@@ -97,7 +97,7 @@ class Answer(Protocol):
 
 
 class Upstream(Protocol):
-    """One upstream origin, one fixed path, a pool of connections."""
+    """One upstream origin, one fixed path behind that of `IRG_UPSTREAM_URL`, a pool of connections."""
 
     async def open(self, request: UpstreamRequest) -> Answer:
         """Sends the request and waits for the head of the answer (1xx are swallowed).
