@@ -51,9 +51,9 @@ async def test_a_json_client_that_leaves_before_the_answer_is_settled(
     assert row.true_cost_raw == "0.0000123"
 
 
-async def test_cancel_cuts_the_upstream_at_once(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+async def test_cancel_cuts_the_upstream_at_once(upstream: ScriptedUpstream, tmp_path: Path, front: str) -> None:
     """IRG_ON_CLIENT_DISCONNECT=cancel: the upstream sees its client leave; the cost is unknown."""
-    async with gateway_before(upstream.url, tmp_path, on_client_disconnect="cancel") as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, on_client_disconnect="cancel") as gateway:
         secret = await gateway.create_key()
         upstream.answer(sse_head(), chunk(CREATED), UNTIL_GONE)
         async with gateway.post(STREAM, secret) as reply:
@@ -65,9 +65,9 @@ async def test_cancel_cuts_the_upstream_at_once(upstream: ScriptedUpstream, tmp_
     assert (row.state, row.unknown_reason) == (State.UNKNOWN, "client_disconnected")
 
 
-async def test_an_abandoned_answer_is_not_read_for_ever(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+async def test_an_abandoned_answer_is_not_read_for_ever(upstream: ScriptedUpstream, tmp_path: Path, front: str) -> None:
     """After IRG_CLIENT_GONE_SECONDS the upstream is cut."""
-    async with gateway_before(upstream.url, tmp_path, client_gone_seconds=1) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, client_gone_seconds=1) as gateway:
         secret = await gateway.create_key()
         upstream.answer(sse_head(), chunk(CREATED), UNTIL_GONE)
         async with gateway.post(STREAM, secret) as reply:
@@ -79,10 +79,10 @@ async def test_an_abandoned_answer_is_not_read_for_ever(upstream: ScriptedUpstre
 
 @pytest.mark.parametrize("asked", [STREAM, {"model": "m"}], ids=["stream", "json"])
 async def test_a_shutdown_leaves_no_row_open(
-    upstream: ScriptedUpstream, tmp_path: Path, asked: dict[str, object]
+    upstream: ScriptedUpstream, tmp_path: Path, asked: dict[str, object], front: str
 ) -> None:
     """What is still running after grace and drain is cut and booked as unknown: shut_down."""
-    async with gateway_before(upstream.url, tmp_path, shutdown_grace_seconds=0) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, shutdown_grace_seconds=0) as gateway:
         gateway.ready.gateway.drain_seconds = 0.2
         secret = await gateway.create_key()
         upstream.answer(*([sse_head(), chunk(CREATED)] if "stream" in asked else []), UNTIL_GONE)
