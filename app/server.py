@@ -63,12 +63,14 @@ class Server(uvicorn.Server):
         local: socket.socket,
         *,
         delay_seconds: float,
+        grace_seconds: float,
         on_signal: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._protocol = protocol
         self._local = local
         self._delay_seconds = delay_seconds
+        self._grace_seconds = grace_seconds
         self._on_signal = on_signal
         self._signals = 0
         self._ending = asyncio.Event()
@@ -101,6 +103,12 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Sleeps until it is told to end: the ten looks a second of uvicorn's loop have nothing to see here."""
         await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Within the grace. Not uvicorn's own: that logs that it cancels tasks, and only `Inflight.drain` ends ours."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._grace_seconds):
+                await super().shutdown(sockets)
 
     def stop(self) -> None:
         """The first call begins the shutdown, the second ends it."""
@@ -147,6 +155,7 @@ async def serve_gateway(
                 protocol,
                 local,
                 delay_seconds=settings.shutdown_delay_seconds,
+                grace_seconds=settings.shutdown_grace_seconds,
                 on_signal=gateway.begin_drain,
             )
             ready = Ready(gateway, url, socket_path, server.stop)
@@ -207,7 +216,6 @@ def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol])
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
         backlog=2048,
