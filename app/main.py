@@ -41,13 +41,21 @@ class Gateway:
         self.services = services
         self.upstream = upstream
         self.inflight = Inflight(concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max)
-        self.credential = UpstreamCredential(upstream_key(settings))
         self.endpoint = ResponsesEndpoint(
-            proxy_settings(settings), self.credential, services.keyring, services.ledger, upstream, self.inflight
+            proxy_settings(settings),
+            UpstreamCredential(upstream_key(settings)),
+            services.keyring,
+            services.ledger,
+            upstream,
+            self.inflight,
         )
         self.drain_seconds = DRAIN_SECONDS
         self.fastapi = self._fastapi()
         self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
+
+    def renew_key(self, key: bytes) -> None:
+        """Requests that begin from now on go up with this upstream key; running ones end with theirs."""
+        self.endpoint.credential = UpstreamCredential(key)
 
     def begin_drain(self) -> None:
         """A signal came: red for load balancers, live feeds end, answers ask for a new connection."""

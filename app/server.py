@@ -194,12 +194,12 @@ def _report_ready(ready: Ready, on_ready: Callable[[Ready], None] | None) -> Non
 
 
 def _renew_key(gateway: Gateway, read_key: Callable[[], bytes | None] | None) -> None:
-    """Takes the upstream key anew; running requests end with the old one."""
+    """Takes the upstream key anew, if the settings hold one."""
     key = read_key() if read_key is not None else None
     if key is None:
         log.error("upstream_key_not_renewed", message="The settings hold no usable key; the old one stays.")
         return
-    gateway.credential.key = key
+    gateway.renew_key(key)
     log.info("upstream_key_renewed")
 
 

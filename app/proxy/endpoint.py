@@ -72,9 +72,9 @@ class ProxySettings:
     forward_headers: frozenset[bytes]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class UpstreamCredential:
-    """The shared upstream key; replaced as a whole when it is read again."""
+    """The shared upstream key. A request keeps the one that it began with: what is sent is what is watched for."""
 
     key: bytes
 
@@ -103,8 +103,8 @@ class ResponsesEndpoint:
         upstream: Upstream,
         inflight: Inflight,
     ) -> None:
+        self.credential = credential  # replaced as a whole when the key is read again
         self._settings = settings
-        self._credential = credential
         self._keyring = keyring
         self._ledger = ledger
         self._upstream = upstream
@@ -112,14 +112,14 @@ class ResponsesEndpoint:
         self._notices = Notices()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        connection = connection_of(scope)
-        secret = self._credential.watched
+        connection, credential = connection_of(scope), self.credential
+        secret = credential.watched
         down = Downstream(send, connection, stall_seconds=self._settings.client_stall_seconds, secret=secret)
         exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone, secret)
         body = RequestBody(receive, dict(scope["headers"]), self._inflight, bytes_max=self._settings.request_bytes_max)
         try:
             async with exchange:
-                await self._exchange(exchange, scope, body, down)
+                await self._exchange(exchange, scope, body, down, credential)
         except (ApiError, LedgerUnavailable) as error:
             refusal = error if isinstance(error, ApiError) else ledger_unavailable()
             await body.discard()
@@ -140,7 +140,12 @@ class ResponsesEndpoint:
             body.release()
 
     async def _exchange(
-        self, exchange: Exchange, scope: MutableMapping[str, Any], body: RequestBody, down: Downstream
+        self,
+        exchange: Exchange,
+        scope: MutableMapping[str, Any],
+        body: RequestBody,
+        down: Downstream,
+        credential: UpstreamCredential,
     ) -> None:
         self._check_route(scope)
         key = await self._authenticate(scope)
@@ -152,12 +157,11 @@ class ResponsesEndpoint:
         await exchange.admit(_intent(exchange, key, policy, scope))
         tap: Tap | None = None
         try:
-            answer = await exchange.open(self._upstream, self._upstream_request(scope, content))
+            answer = await exchange.open(self._upstream, self._upstream_request(scope, content, credential))
             del content
             body.release()
             tap = _tap(answer, policy)
-            secret = self._credential.watched
-            headers = response_headers(exchange, answer, secret, closing=self._inflight.draining)
+            headers = response_headers(exchange, answer, credential.watched, closing=self._inflight.draining)
             await Relay(exchange, answer, tap, down, headers, self._notices).run()
         except UpstreamError as error:
             await self._broken(exchange, error, tap, down)
@@ -189,11 +193,13 @@ class ResponsesEndpoint:
                 "conversation",
             )
 
-    def _upstream_request(self, scope: MutableMapping[str, Any], content: bytes) -> UpstreamRequest:
+    def _upstream_request(
+        self, scope: MutableMapping[str, Any], content: bytes, credential: UpstreamCredential
+    ) -> UpstreamRequest:
         """The request as it goes up: here the team key is left behind and the upstream key put in its place."""
         headers = upstream_request_headers(
             scope["headers"],
-            credential=self._credential.authorization,
+            credential=credential.authorization,
             host=self._settings.upstream_host,
             content_length=len(content),
             extra=self._settings.forward_headers,

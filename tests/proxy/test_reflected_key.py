@@ -29,6 +29,32 @@ async def test_an_answer_that_contains_the_upstream_key_is_cut(
         assert (await gateway.row(reply.request_id)).true_cost_raw == "0.5"
 
 
+async def test_a_key_renewed_meanwhile_is_watched_for_too(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream
+) -> None:
+    """A request that began before goes up with the key it began with, and that one may not come back."""
+    secret = await gateway.create_key()
+    body = b'{"model":"m"}'
+    upstream.answer(json_answer({"output": UPSTREAM_KEY}, headers=[("x-note", UPSTREAM_KEY)]))
+    async with gateway.connect() as reply:
+        head = f"POST /v1/responses HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {secret}\r\n"
+        reply.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        async with asyncio.timeout(5):
+            while not len(gateway.ready.gateway.inflight):
+                await asyncio.sleep(0.001)
+        gateway.ready.gateway.renew_key(b"another-upstream-key-0123456789")
+        reply.writer.write(body[5:])
+        await reply.read_head()
+        received = await reply.body()
+    assert upstream.requests[0].header(b"authorization") == b"Bearer " + UPSTREAM_KEY.encode()
+    assert reply.status == 502
+    assert UPSTREAM_KEY.encode() not in received
+    upstream.answer(json_answer({"output": "hi"}))
+    async with gateway.post({"model": "m"}, secret) as reply:
+        assert reply.status == 200
+    assert upstream.requests[1].header(b"authorization") == b"Bearer another-upstream-key-0123456789"
+
+
 async def test_bytes_that_only_begin_like_the_key_are_not_kept(
     gateway: GatewayUnderTest, upstream: ScriptedUpstream
 ) -> None:
