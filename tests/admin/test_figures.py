@@ -105,11 +105,13 @@ async def test_periods_cut_usage_and_export_alike(books: Books) -> None:
     today = now().date()
     day = (today - timedelta(days=5)).isoformat()
     for query in ({"last": "7d"}, {"last": "24h"}, {"month": today.isoformat()[:7]}, {"from": day, "to": day}):
-        usage = await books.get("usage", **query)
+        usage, export = await books.get("usage", **query), await exported(books, **query)
+        if (await books.get("usage", **query))["from"] != usage["from"]:  # the quarter of an hour turned meanwhile
+            usage, export = await books.get("usage", **query), await exported(books, **query)
         start, end = parse_time(usage["from"]), parse_time(usage["to"])
         expected = [row for row in rows if start <= datetime.fromisoformat(row["created_at"]) < end]
         assert exact(usage["total"]) == summed(expected)
-        assert await exported(books, **query) == expected
+        assert export == expected
 
 
 async def test_days_are_those_of_the_gateways_calendar(tmp_path: Any) -> None:
