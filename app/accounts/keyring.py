@@ -16,7 +16,7 @@ from app.accounts.errors import BadName, BadValue, KeyNotFound, KeyRevoked, Name
 from app.core.clock import now
 from app.core.keys import hash_secret, new_secret, parse_bearer
 from app.core.records import KeyState
-from app.core.views import UNSET, KeyChange, KeyFilter, KeyRecord, NewKey, Page, TeamRecord
+from app.core.views import PAGE_MAX, UNSET, KeyChange, KeyFilter, KeyRecord, NewKey, Page, TeamRecord
 from app.store import changes, queries
 from app.store.port import KeyIsRevoked, NameExists, RowMissing, Store
 
@@ -25,7 +25,6 @@ TAG_CHARACTERS_MAX = 64
 TAGS_MAX = 20
 PATTERN_CHARACTERS_MAX = 200
 PATTERNS_MAX = 100
-PAGE_MAX = 1000
 
 # Known secrets kept in memory. They are looked up by hash; whether a key is active is read at admission.
 CACHED_SECRETS_MAX = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
-from app.store.port import LedgerLost, LedgerUnavailable, Store
+from app.store.port import Store
 
 
 class Ledger:
@@ -46,6 +46,3 @@ def _sound(settlement: Settlement) -> Settlement:
     if (state, reason) == (settlement.state, settlement.unknown_reason):
         return settlement
     return replace(settlement, state=state, unknown_reason=reason)
-
-
-__all__ = ["Ledger", "LedgerLost", "LedgerUnavailable"]

@@ -11,12 +11,10 @@ from zoneinfo import ZoneInfo
 
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
 from app.core.clock import now
-from app.core.views import Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
+from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
 from app.store import queries, totals, verify
 from app.store.port import RowMissing, Store
-
-PAGE_MAX = 1000
 
 # An export is read in steps of so many rows: memory stays the same however long it is.
 EXPORT_ROWS = 1000
@@ -96,6 +94,3 @@ class Reports:
 
 def _oldest_first(connection: object, wanted: RequestFilter, after: str | None, limit: int) -> Page[RequestRecord]:
     return queries.list_requests(connection, wanted, after, limit, oldest_first=True)  # type: ignore[arg-type]
-
-
-__all__ = ["Reports"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.records import KeyState, State
-from app.core.views import GroupBy
+from app.core.views import PAGE_MAX, GroupBy
 
 # What to write in each field: told with every refusal, and in /openapi.json.
 WRITE = {
@@ -36,7 +36,6 @@ WRITE = {
 }
 
 PAGE_DEFAULT = 100
-PAGE_MAX = 1000
 
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description=WRITE["limit"])]
 Cursor = Annotated[str | None, Field(description=WRITE["after"])]

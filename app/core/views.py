@@ -28,6 +28,10 @@ UNSET: Final = Unset.UNSET
 UnsetType = Literal[Unset.UNSET]
 
 
+# The most items of one page, wherever it is asked for.
+PAGE_MAX = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list; `next` is the cursor of the following one, None at the end."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.accounts.ledger import Ledger, LedgerLost, LedgerUnavailable
+from app.accounts.ledger import Ledger
 from app.core.records import Admitted, Outcome, Reading, Settlement, State
 from app.store.engine import open_store
-from app.store.port import Store
+from app.store.port import LedgerLost, LedgerUnavailable, Store
 from tests.store.entries import a_holder, row, settled
 
 
