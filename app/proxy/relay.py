@@ -153,7 +153,8 @@ class Relay:
                 return collected, True
             if isinstance(chunk, Late):
                 break
-            await self._show(chunk)
+            if await self._show(chunk) is not None:
+                await self.exchange.settle(self.tap.reading)
             collected.append(chunk)
             size += len(chunk)
         return collected, False

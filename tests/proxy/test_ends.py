@@ -217,6 +217,16 @@ async def test_white_space_keep_alives_are_streamed(gateway: GatewayUnderTest, u
     assert (row.state, row.true_cost_raw) == (State.SETTLED, "0.0000123")
 
 
+async def test_a_stream_that_is_not_called_one_waits_too(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:
+    """Without a Content-Type as well, whoever has seen the terminal event can rely on its cost."""
+    secret = await gateway.create_key()
+    upstream.answer(head(200, [("Transfer-Encoding", "chunked")]), chunk(CREATED + COMPLETED), UNTIL_GONE)
+    async with gateway.post(STREAM, secret) as reply:
+        assert await reply.chunk() == CREATED + COMPLETED
+        row = await gateway.row(reply.request_id)
+        assert (row.state, row.true_cost_raw) == (State.SETTLED, "0.25")
+
+
 async def test_the_last_byte_of_a_long_body_waits(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:
     """With a Content-Length the end is its last byte: it comes after the commit."""
     secret = await gateway.create_key()
