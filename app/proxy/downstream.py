@@ -33,6 +33,7 @@ class Downstream:
         self._matcher = ReflectionMatcher(secret) if secret is not None else None
         self.started = False
         self.ended = False
+        self.measured = False  # the head announced a length: nothing may be added
 
     @property
     def held(self) -> bool:
@@ -42,6 +43,7 @@ class Downstream:
     async def head(self, status: int, headers: HeaderList) -> None:
         """Sends status and headers, with a Date if the upstream sent none."""
         self.started = True
+        self.measured = any(name == b"content-length" for name, _ in headers)
         if not any(name == b"date" for name, _ in headers):
             headers.append((b"date", http_date()))
         await self._deliver({"type": "http.response.start", "status": status, "headers": headers})

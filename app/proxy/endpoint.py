@@ -219,7 +219,7 @@ class ResponsesEndpoint:
         log.warning("upstream_broke", request_id=exchange.request_id, fault=error.fault.value, sent=error.sent)
         if not down.started:
             raise refusal
-        if at_boundary and tap is not None and self._settings.stream_error_event:
+        if at_boundary and tap is not None and self._settings.stream_error_event and not down.measured:
             await down.flush()
             with contextlib.suppress(ReflectedKey):
                 await down.body(_error_event(refusal, tap.last_sequence_number))

@@ -195,6 +195,19 @@ async def test_deadlines(upstream: ScriptedUpstream, tmp_path: Path, front: str)
     assert (row.outcome, row.unknown_reason) == (Outcome.TIMED_OUT, "upstream_stalled")
 
 
+async def test_no_error_event_where_a_length_was_announced(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream
+) -> None:
+    """It would stand in for bytes that never came, or make the answer longer than its head says."""
+    secret = await gateway.create_key()
+    for missing_bytes in (100, 5000):
+        length = ("Content-Length", str(len(CREATED) + missing_bytes))
+        upstream.answer(head(200, [("Content-Type", "text/event-stream"), length]), CREATED, CLOSE)
+        async with gateway.post(STREAM, secret) as reply:
+            async with asyncio.timeout(5):
+                assert await reply.reader.read(-1) == CREATED
+
+
 async def test_the_error_event_can_be_switched_off(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """IRG_STREAM_ERROR_EVENT=false: the bytes received and the cut, nothing else."""
     async with gateway_before(upstream.url, tmp_path, stream_error_event=False) as gateway:
