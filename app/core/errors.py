@@ -208,7 +208,7 @@ def upstream_redirect() -> ApiError:
 def upstream_error(status: int) -> ApiError:
     """Stands in for an upstream error page that is not a JSON object; no excerpt of it is shown."""
     return ApiError(
-        status if status >= 500 else 502,
+        status if 500 <= status <= 599 else 502,
         "upstream_error",
         f"The upstream answered with status {status} and no JSON error.",
         type="upstream_error",

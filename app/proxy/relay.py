@@ -35,6 +35,9 @@ HALF = frozenset({"no_terminal_event", "unparsable"})
 
 ERROR_BODY_BYTES_MAX = 64 * 1024
 
+# HTTP knows no status beyond (RFC 9110 §15), and the server cannot send one.
+STATUS_MAX = 599
+
 # How long bytes that may begin the upstream key wait for the next chunk.
 REFLECTION_SECONDS = 0.05
 
@@ -199,7 +202,7 @@ class Relay:
         await self.exchange.settle(self.tap.reading)
         if status == 401:
             raise upstream_auth()
-        if not self.tap.reading.complete:
+        if not self.tap.reading.complete or status > STATUS_MAX:
             raise _with_retry_headers(upstream_error(status), self.headers)
         self.headers.append((b"x-error-source", b"upstream"))
         if no_credits:

@@ -262,10 +262,12 @@ async def test_the_last_byte_of_a_long_body_waits(gateway: GatewayUnderTest, ups
         (head(500, [("Content-Length", "4")]) + b"oops", 500, "upstream_error", State.UNKNOWN),
         (head(404, [("Content-Length", "4")]) + b"oops", 502, "upstream_error", State.FREE),
         (head(503, [("Content-Length", "0"), ("Retry-After", "3")]), 503, "upstream_error", State.FREE),
+        (json_answer({"error": {"message": "odd"}}, 600), 502, "upstream_error", State.UNKNOWN),
+        (head(999, [("Content-Length", "0")]), 502, "upstream_error", State.UNKNOWN),
         (json_answer(b"[1]", 400), 502, "upstream_error", State.FREE),
         (json_answer(b'{"a":"' + b"x" * 70_000 + b'"}', 400), 502, "upstream_error", State.FREE),
     ],
-    ids=["401", "302", "500 page", "404 page", "503 empty", "400 not an object", "400 too long"],
+    ids=["401", "302", "500 page", "404 page", "503 empty", "600", "999", "400 not an object", "400 too long"],
 )
 async def test_errors_that_cannot_pass_are_replaced(
     gateway: GatewayUnderTest, upstream: ScriptedUpstream, answer: bytes, status: int, code: str, state: State
