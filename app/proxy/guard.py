@@ -4,16 +4,18 @@ A subclass of uvicorn's httptools protocol, given to uvicorn as `http=`. It puts
 `Connection` into `scope["extensions"]["irg.connection"]`. Facts it mends: in ASGI a
 waiting `send()` never learns that the client left, a client that stopped reading is kept
 for ever, and uvicorn cancels running exchanges at the end of its grace without awaiting
-them. Our tasks are therefore kept in a set of our own: only `Inflight.drain` ends them.
+them. Our tasks are therefore kept in a set of our own: only `Inflight.drain` ends them. And
+httptools skips the body of a request that asks for another protocol: see `deaf_to_upgrade`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -25,6 +27,9 @@ WRITE_BUFFER_BYTES_MAX = 32 * 1024
 
 # After a cut the last bytes may still be on their way; a client that takes none is dropped.
 CUT_LINGER_SECONDS = 10.0
+
+
+_OF_AN_UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 
 
 class Connection:
@@ -93,6 +98,7 @@ class GuardProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.parser = Parser(self)
         self.tasks = self.exchange_tasks  # not server_state.tasks: uvicorn would cancel them
         self.connection = Connection(self)
 
@@ -115,11 +121,58 @@ class GuardProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: self.connection}  # type: ignore[dict-item]
 
+    def on_headers_complete(self) -> None:
+        if not self._is_to_come_again():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._is_to_come_again():
+            super().on_message_complete()
+
+    def _is_to_come_again(self) -> bool:
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def deaf_to_upgrade(self, rest: bytes) -> None:
+        """Parses a request anew as if it had not asked for another protocol, as HTTP allows (RFC 9110 §7.8).
+
+        Otherwise its body would be taken for the next request on the connection. `rest`: what followed its head.
+        """
+        line = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        lines = [line, *(b"%s: %s" % header for header in _without_upgrade(self.headers)), b"", b""]
+        self.parser = Parser(self)
+        self.parser.feed_data(b"\r\n".join(lines) + rest)
+
     def cut(self) -> None:
         # Marked as disconnected first, or uvicorn logs an application error for what is meant.
         self.cycle.disconnected = True
         self.transport.close()
         self.loop.call_later(CUT_LINGER_SECONDS, self.transport.abort)
+
+
+class Parser(httptools.HttpRequestParser):
+    """httptools' parser as uvicorn sets it up, for a protocol that never changes to another."""
+
+    def __init__(self, protocol: GuardProtocol) -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.get_method() == b"CONNECT":
+                raise
+            self._protocol.deaf_to_upgrade(bytes(data[upgrade.args[0] :]))
+
+
+def _without_upgrade(headers: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in headers:
+        if name == b"connection":
+            kept = [token for token in value.split(b",") if token.strip().lower() not in _OF_AN_UPGRADE]
+            yield name, b",".join(kept)
+        elif name not in _OF_AN_UPGRADE:
+            yield name, value
 
 
 def connection_of(scope: MutableMapping[str, Any]) -> Connection:
