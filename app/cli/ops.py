@@ -58,13 +58,24 @@ def _sink(output: str) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
         return
     path = Path(output)
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+            with path.open("wb") as sink:
+                yield sink
+        else:
+            with _replacing(path.resolve()) as sink:
+                yield sink
+    except OSError as error:
+        raise Failure(f"{output} cannot be written: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as sink:
             yield sink
         part.replace(path)
-    except OSError as error:
-        raise Failure(f"{output} cannot be written: {error.strerror}.") from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import sqlite3
 from decimal import Decimal
 from itertools import pairwise
@@ -133,6 +134,22 @@ def test_verify_finds_what_was_meddled_with(seed: Seed, directory: Path) -> None
     told = irg("verify")
     assert (told.code, "do not add up" in told.err) == (1, True)
     assert told.out.count("\n") == len(found["differences"])
+
+
+def test_an_export_replaces_files_only(seed: Seed, directory: Path) -> None:
+    """A pipe (or a device: `-o /dev/null`, as root) is written to and stays what it is; a link stays a link."""
+    seed(small)
+    out = irg("export", "--format", "csv").out
+    os.mkfifo(directory / "pipe")
+    reader = os.open(directory / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert irg("export", "--format", "csv", "-o", "pipe").code == 0
+    assert os.read(reader, 65_536).decode() == out
+    os.close(reader)
+    assert (directory / "pipe").is_fifo()
+    (directory / "latest.csv").symlink_to("books.csv")
+    assert irg("export", "--format", "csv", "-o", "latest.csv").code == 0
+    assert (directory / "latest.csv").is_symlink()
+    assert (directory / "books.csv").read_bytes().decode() == out
 
 
 def test_an_export_that_cannot_be_written_leaves_no_file(seed: Seed, directory: Path) -> None:
