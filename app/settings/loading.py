@@ -8,7 +8,7 @@ not set (Compose passes `${X:-}` so).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,14 @@ def load_settings(
         if value is not None:
             found.put(name, value, f"--{name.replace('_', '-')}")
     doors.read_variables(found, environ, lambda variable: f"environment variable {variable}")
-    doors.read_dotenv(found, found.directory / ".env")
+    dotenv = found.directory / ".env"
+    doors.read_dotenv(found, dotenv)
     config_path = doors.read_config(found)
     if "database_url" not in found.origins:
         found.default("database_url", Settings.model_fields["database_url"].default)
     settings = _checked(found)
     origins = {name: found.origins.get(name, "default") for name in (*Settings.model_fields, doors.CONFIG)}
-    return Loaded(settings, origins, _warnings(settings, origins, config_path), config_path)
+    return Loaded(settings, origins, _warnings(settings, origins, (config_path, dotenv)), config_path)
 
 
 def _checked(found: doors.Found) -> Settings:
@@ -91,7 +92,7 @@ def _try(found: doors.Found) -> tuple[Settings | None, ConflictsError | None]:
     return None, None
 
 
-def _warnings(settings: Settings, origins: Mapping[str, str], config_path: Path | None) -> tuple[str, ...]:
+def _warnings(settings: Settings, origins: Mapping[str, str], files: Sequence[Path | None]) -> tuple[str, ...]:
     warnings = []
     key = settings.imagerouter_api_key
     if key is not None and len(key.get_secret_value()) < SHORT_KEY_CHARACTERS:
@@ -100,8 +101,8 @@ def _warnings(settings: Settings, origins: Mapping[str, str], config_path: Path 
         )
     if settings.public_url is not None and settings.public_url.startswith("http://") and not _stays_here(settings):
         warnings.append("IRG_PUBLIC_URL is http://: team keys cross the network unencrypted. Put TLS in front.")
-    holds_secret = config_path is not None and any(origins[name].startswith(f"{config_path}") for name in _SECRETS)
-    exposed = [config_path] if holds_secret and config_path is not None else []
+    held_in = tuple(origins[name] for name in _SECRETS)
+    exposed = [path for path in files if path and any(where.startswith((f"{path}:", f"{path},")) for where in held_in)]
     exposed += [token_path(settings)] if settings.admin_token is None else []
     warnings += [
         f"{path} holds a secret, and others may read it: chmod 600 {path}" for path in exposed if _is_open(path)

@@ -205,6 +205,8 @@ def test_what_is_unwise_is_a_warning(tmp_path: Path, write: Write) -> None:
     """A short key, a plain public address, a secret that others may read."""
     config = write("config/gateway.toml", 'key = "irg_0"\n')
     config.chmod(0o644)
+    dotenv = write(".env", "IRG_ADMIN_TOKEN=\n")  # it holds no secret yet
+    dotenv.chmod(0o644)
     token = write("data/admin-token", "x")
     token.chmod(0o640)
     loaded = load(tmp_path, None, IMAGEROUTER_API_KEY="short", IRG_PUBLIC_URL="http://gateway.example")
@@ -214,8 +216,10 @@ def test_what_is_unwise_is_a_warning(tmp_path: Path, write: Write) -> None:
         str(config),
         str(token),
     ]
-    config.chmod(0o600)
-    token.chmod(0o600)
+    dotenv.write_text("IMAGEROUTER_API_KEY=0123456789abcdefghij\n")
+    assert any(warning.startswith(f"{dotenv} holds a secret") for warning in load(tmp_path).warnings)
+    for path in (config, dotenv, token):
+        path.chmod(0o600)
     fine = load(tmp_path, None, IMAGEROUTER_API_KEY="x" * 20, IRG_PUBLIC_URL="http://localhost:8000")
     assert fine.warnings == ()
 
