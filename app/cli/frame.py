@@ -112,7 +112,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     table = Table(*columns, box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    # A cell is never shortened, or no id could be copied: a terminal that is too narrow breaks the lines itself.
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
+    console.print(table, soft_wrap=True)
 
 
 def print_fields(fields: Mapping[str, str]) -> None:

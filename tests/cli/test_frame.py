@@ -223,6 +223,17 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert re.search(r"\[bold\]y\s+active", terminal.getvalue())
 
 
+def test_no_cell_is_shortened_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id or a cost of which half is missing is of no use; the terminal breaks the lines."""
+    monkeypatch.setattr(sys, "stdout", terminal := _Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    row = ["2026-11-23T09:15:11.955Z", "req_01M83V076K6Z75TVR3KGAY8YWM", "$0.00003605", "a name with spaces"]
+    frame.print_table(["created_at", "id", "true_cost", "key"], [row], empty="none")
+    lines = terminal.getvalue().splitlines()
+    assert any(re.fullmatch(r"\s+".join(map(re.escape, ["", *row, ""])), line) for line in lines)
+
+
 def test_an_empty_table_is_talk(capsys: pytest.CaptureFixture[str]) -> None:
     """A script gets nothing, a person a sentence."""
     frame.print_table(["a"], [], empty="There is nothing.")
