@@ -117,14 +117,15 @@ def rotate(
     url: Url = None,
 ) -> None:
     """Give a key a new secret. Without --grace the old one ends at once."""
+    at_once = not grace.rstrip("mhdw").strip("0")  # 0, but also 0h
     with connect(url) as gateway:
         key = _found(gateway, name)
-        if grace == "0":
+        if at_once:
             confirm_name(
                 key["name"], f"The present secret of {key['name']} ends at once (--grace 24h keeps it).", yes=yes
             )
         rotated = gateway.post(f"keys/{key['id']}/rotate", {"grace": grace})
-    ends = "ended" if grace == "0" else f"ends in {grace}"
+    ends = "ended" if at_once else f"ends in {grace}"
     _print_secret(rotated, json, f"The old secret {ends}. This is the new one; it is not shown again:")
 
 

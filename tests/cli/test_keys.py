@@ -105,6 +105,14 @@ def test_what_cannot_be_undone_asks_for_the_name(verb: str) -> None:
         assert irg("keys", verb, "alice", "--yes").code == 0
 
 
+def test_a_grace_of_no_time_is_none() -> None:
+    """However it is written, the old secret ends at once: that is asked first."""
+    irg("keys", "create", "alice")
+    for none in ("0", "0h", "00d"):
+        assert irg("keys", "rotate", "alice", "--grace", none).code == 2
+        assert "The old secret ended." in irg("keys", "rotate", "alice", "--grace", none, "--yes").err
+
+
 def test_rotate_with_a_grace_asks_nobody() -> None:
     """The old secret works on, so nothing is lost."""
     irg("keys", "create", "alice")
