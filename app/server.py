@@ -233,7 +233,7 @@ def bind_tcp(host: str, port: int) -> socket.socket:
         sock.close()
         raise OSError(
             error.errno,
-            f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)}): choose another with --port or IRG_PORT",
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another with --port or IRG_PORT",
         ) from None
     sock.setblocking(False)
     return sock

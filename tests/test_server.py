@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import SOCKET_PATH_BYTES_MAX, socket_path_for, unix_socket
+from app.server import SOCKET_PATH_BYTES_MAX, bind_tcp, socket_path_for, unix_socket
 
 
 def test_a_short_path_has_its_socket_beside_the_database(tmp_path: Path) -> None:
@@ -47,3 +47,12 @@ def test_a_directory_that_is_not_private_is_refused(tmp_path: Path, monkeypatch:
             socket_path_for(database)
     finally:
         directory.rmdir()
+
+
+@pytest.mark.parametrize(("host", "reason"), [("nowhere.invalid", "[Nn]ame|[Tt]emporary"), ("192.0.2.1", "assign")])
+def test_an_address_that_cannot_be_listened_on_is_told_with_its_reason(host: str, reason: str) -> None:
+    """In words, and with the settings that choose another."""
+    with pytest.raises(OSError, match=reason) as told:
+        bind_tcp(host, 0)
+    assert "IRG_PORT" in (told.value.strerror or "")
+    assert "Unknown error" not in (told.value.strerror or "")
