@@ -62,6 +62,11 @@ class Gateway:
         self.inflight.draining = True
         self.services.closing.set()
 
+    def hurry(self) -> None:
+        """A second signal: what is open ends now, settled as far as it is known."""
+        self.drain_seconds = 0.0
+        self.inflight.abort_all()
+
     async def end(self) -> None:
         """Ends what is left, then closes upstream and ledger, in this order."""
         self.begin_drain()

@@ -65,6 +65,7 @@ class Server(uvicorn.Server):
         delay_seconds: float,
         grace_seconds: float,
         on_signal: Callable[[], None],
+        on_second_signal: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._protocol = protocol
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
         self._delay_seconds = delay_seconds
         self._grace_seconds = grace_seconds
         self._on_signal = on_signal
+        self._on_second_signal = on_second_signal
         self._signals = 0
         self._ending = asyncio.Event()
         self.on_started: Callable[[], None] = lambda: None
@@ -90,6 +92,12 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Nothing: what uvicorn serves ends before the ledger does, and a signal in between must not kill it."""
+        yield
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Until its end a signal does what it should."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
@@ -119,6 +127,7 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().call_later(self._delay_seconds, self._exit)
         else:
             self.force_exit = True
+            self._on_second_signal()
             self._exit()
 
     def _hang_up(self) -> None:
@@ -157,16 +166,16 @@ async def serve_gateway(
                 delay_seconds=settings.shutdown_delay_seconds,
                 grace_seconds=settings.shutdown_grace_seconds,
                 on_signal=gateway.begin_drain,
+                on_second_signal=gateway.hurry,
             )
             ready = Ready(gateway, url, socket_path, server.stop)
             server.on_started = lambda: _report_ready(ready, on_ready)
             server.on_hangup = lambda: _renew_key(gateway, read_key)
-            try:
-                await server.serve(sockets=[tcp])
-            finally:
-                if server.force_exit:
-                    gateway.drain_seconds = 0.0
-                await gateway.end()
+            with server.signals():
+                try:
+                    await server.serve(sockets=[tcp])
+                finally:
+                    await gateway.end()
 
 
 async def _open_services(settings: Settings, admin_token: AdminToken) -> Services:

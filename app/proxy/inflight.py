@@ -64,10 +64,15 @@ class Inflight:
         self.closed = True
         if await self._emptied(patience_seconds):
             return 0
+        left = self.abort_all()
+        await self._emptied(settle_seconds)
+        return left
+
+    def abort_all(self) -> int:
+        """Ends all that is open, soon; returns how many that are."""
         left = list(self._open)
         for exchange in left:
             exchange.abort(Outcome.SHUT_DOWN)
-        await self._emptied(settle_seconds)
         return len(left)
 
     async def _emptied(self, timeout_seconds: float) -> bool:

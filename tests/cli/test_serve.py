@@ -17,7 +17,7 @@ import pytest
 
 from app.store.lock import DatabaseLock
 from tests.cli.irg import irg_process
-from tests.scripted_upstream import ScriptedUpstream
+from tests.scripted_upstream import UNTIL_GONE, ScriptedUpstream
 
 FIRST, SECOND = "first-upstream-key-0123456789", "second-upstream-key-0123456789"
 
@@ -138,3 +138,28 @@ async def test_another_gateway_is_not_waited_for(upstream: ScriptedUpstream, tmp
         )
     assert second.code == 1
     assert f"in use by process {first.process.pid}" in second.err
+
+
+async def test_a_second_signal_ends_it_at_once_and_books_what_was_open(
+    upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Also when nothing but abandoned answers is left to wait for; and a hang-up never kills."""
+    (tmp_path / "key").write_text(FIRST)
+    upstream.answer(UNTIL_GONE)
+    async with serving(upstream, tmp_path) as serve:
+        url = (await serve.line("ready"))["url"]
+        admin = {"authorization": f"Bearer {(tmp_path / 'data/admin-token').read_text().strip()}"}
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            made = await client.post("/admin/v1/keys", headers=admin, json={"name": "alice"})
+            bearer = {"authorization": f"Bearer {made.json()['secret']}"}
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post("/v1/responses", headers=bearer, json={"model": "m"}, timeout=0.2)
+        serve.process.send_signal(signal.SIGTERM)
+        await serve.line("shutting_down")
+        await asyncio.sleep(0.3)  # nobody is connected any more: uvicorn has ended
+        serve.process.send_signal(signal.SIGHUP)
+        await serve.line("upstream_key_renewed")
+        serve.process.send_signal(signal.SIGTERM)
+        closed = await serve.line("request", timeout=5)
+        assert (closed["state"], closed["unknown_reason"]) == ("unknown", "shut_down")
+        assert await serve.process.wait() == 0
