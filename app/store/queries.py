@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal_column, or_, select
 
 from app.core.clock import from_ms, to_ms
 from app.core.ids import id_floor
@@ -19,6 +20,11 @@ from app.store.schema import key_secrets, keys, requests, teams
 # --- keys and teams ----------------------------------------------------------------------
 
 
+def _is(table: Table, ref: str) -> ColumnElement[bool]:
+    """The one with this id or name; names are kept composed (NFC), however they are typed."""
+    return or_(table.c.id == ref, table.c.name == unicodedata.normalize("NFC", ref))
+
+
 def key_of_secret(connection: Connection, secret_hash: str) -> str | None:
     """The id of the key that a secret belongs to, whatever their state."""
     found: str | None = connection.scalar(select(key_secrets.c.key_id).where(key_secrets.c.hash == secret_hash))
@@ -27,7 +33,7 @@ def key_of_secret(connection: Connection, secret_hash: str) -> str | None:
 
 def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
     """A key by its id or name. Raises: `RowMissing`."""
-    row = connection.execute(_keys().where(or_(keys.c.id == ref, keys.c.name == ref))).first()
+    row = connection.execute(_keys().where(_is(keys, ref))).first()
     if row is None:
         raise RowMissing("key", ref)
     return _key(row, now)
@@ -54,7 +60,7 @@ def key_names(connection: Connection) -> list[str]:
 
 def find_team(connection: Connection, ref: str) -> TeamRecord:
     """A team by its id or name. Raises: `RowMissing`."""
-    row = connection.execute(_teams().where(or_(teams.c.id == ref, teams.c.name == ref))).first()
+    row = connection.execute(_teams().where(_is(teams, ref))).first()
     if row is None:
         raise RowMissing("team", ref)
     return _team(row)
@@ -159,7 +165,7 @@ def last_closed_seq(connection: Connection) -> int:
 def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.key is not None:
-        row = connection.execute(select(keys.c.id).where(or_(keys.c.id == wanted.key, keys.c.name == wanted.key)))
+        row = connection.execute(select(keys.c.id).where(_is(keys, wanted.key)))
         if (key_id := row.scalar()) is None:
             raise RowMissing("key", wanted.key)
         conditions.append(requests.c.key_id == key_id)

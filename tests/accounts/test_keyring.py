@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,11 +19,12 @@ from app.accounts.errors import (
 )
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
+from app.accounts.reports import Reports
 from app.core.clock import now
 from app.core.ids import id_time, new_id
 from app.core.keys import is_secret
 from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused
-from app.core.views import KeyChange, KeyFilter, NewKey
+from app.core.views import KeyChange, KeyFilter, NewKey, RequestFilter
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store
 
@@ -243,6 +245,17 @@ async def test_the_same_letters_are_the_same_name(keyring: Keyring) -> None:
     await keyring.create(NewKey("ka\u0308the"))
     with pytest.raises(NameTaken):
         await keyring.create(NewKey("k\u00e4the"))
+
+
+async def test_a_name_is_found_as_it_was_typed(store: Store) -> None:
+    """A file's name, or a text from a Mac, may be decomposed: what it made, it finds."""
+    keyring, reports = Keyring(store), Reports(store, zone=ZoneInfo("UTC"))
+    typed = "ka\u0308the"
+    team = await keyring.create_team(typed)
+    key, _ = await keyring.create(NewKey(typed, team=typed))
+    assert (await keyring.find(typed)).id == key.id
+    assert (await keyring.find_team(typed)).id == team.id
+    assert (await reports.requests(RequestFilter(key=typed, team=typed))).items == ()
 
 
 @pytest.mark.parametrize(
