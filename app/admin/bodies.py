@@ -37,6 +37,9 @@ WRITE = {
 
 PAGE_DEFAULT = 100
 
+# What a database counts up to.
+SEQUENCE_MAX = 2**63 - 1
+
 Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description=WRITE["limit"])]
 Cursor = Annotated[str | None, Field(description=WRITE["after"])]
 Text = Annotated[str, Field(max_length=1000)]
@@ -121,7 +124,10 @@ class UsageQuery(PeriodQuery):
 
 class EventsQuery(Strict):
     after: int | None = Field(
-        None, ge=0, description="Write the id of the last event seen; 0 = from the first. Absent = from now on."
+        None,
+        ge=0,
+        le=SEQUENCE_MAX,
+        description="Write the id of the last event seen; 0 = from the first. Absent = from now on.",
     )
 
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Query
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.accounts.reports import Reports
-from app.admin.bodies import EventsQuery
+from app.admin.bodies import SEQUENCE_MAX, EventsQuery
 from app.admin.schemas import request_shape
 from app.store.port import LedgerUnavailable
 
@@ -44,7 +44,7 @@ class EventRoutes:
     async def events(
         self,
         query: Annotated[EventsQuery, Query()],
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        last_event_id: Annotated[int | None, Header(ge=0, le=SEQUENCE_MAX)] = None,
     ) -> EventSourceResponse:
         """Closed requests as they close. `Last-Event-ID` (else `after`) goes on behind an event; else from now on."""
         # A browser that reconnects repeats the URL with its old `after`: the header is newer.

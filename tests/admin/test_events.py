@@ -86,6 +86,7 @@ async def test_the_feed_ends_at_once_when_the_gateway_does(books: Books) -> None
 async def test_a_place_that_cannot_be_right_is_refused(books: Books, subtests: pytest.Subtests) -> None:
     """Never a feed from somewhere else."""
     wrong: list[tuple[str, dict[str, str]]] = [("?after=-1", {}), ("?since=1", {}), ("", {"Last-Event-ID": "x"})]
+    wrong += [(f"?after={2**63}", {}), ("", {"Last-Event-ID": str(2**63)})]
     for query, headers in wrong:
         with subtests.test(query=query, headers=headers):
             assert (await books.refused("GET", f"events{query}", headers=headers))[0] == 400
