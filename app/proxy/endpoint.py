@@ -116,7 +116,13 @@ class ResponsesEndpoint:
         secret = credential.watched
         down = Downstream(send, connection, stall_seconds=self._settings.client_stall_seconds, secret=secret)
         exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone, secret)
-        body = RequestBody(receive, dict(scope["headers"]), self._inflight, bytes_max=self._settings.request_bytes_max)
+        body = RequestBody(
+            receive,
+            dict(scope["headers"]),
+            self._inflight,
+            bytes_max=self._settings.request_bytes_max,
+            stall_seconds=self._settings.client_stall_seconds,
+        )
         try:
             async with exchange:
                 await self._exchange(exchange, scope, body, down, credential)

@@ -26,11 +26,20 @@ class ClientLeft(Exception):
 class RequestBody:
     """The body of one request: read once, released once."""
 
-    def __init__(self, receive: Receive, headers: dict[bytes, bytes], inflight: Inflight, *, bytes_max: int) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+        inflight: Inflight,
+        *,
+        bytes_max: int,
+        stall_seconds: float,
+    ) -> None:
         self._receive = receive
         self._headers = headers
         self._inflight = inflight
         self._bytes_max = bytes_max
+        self._stall_seconds = stall_seconds
         self._taken_bytes = 0
         self.complete = False
 
@@ -45,7 +54,7 @@ class RequestBody:
         chunks: list[bytes] = []
         total = 0
         while not self.complete:
-            chunk = await self._next()
+            chunk = await self._next_in_time()
             total += len(chunk)
             if total > self._bytes_max:
                 raise body_too_large(self._bytes_max)
@@ -70,6 +79,14 @@ class RequestBody:
                     total += len(await self._next())
         except (TimeoutError, ClientLeft):
             return
+
+    async def _next_in_time(self) -> bytes:
+        """A machine that fell asleep says nothing, not even that it left: its place and its bytes must come back."""
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                return await self._next()
+        except TimeoutError:
+            raise ClientLeft from None
 
     async def _next(self) -> bytes:
         message = await self._receive()

@@ -111,7 +111,9 @@ class Settings(BaseSettings):
         description="A client left: `drain` reads its answer to the end, so that its cost is known; `cancel` cuts it.",
     )
     client_gone_seconds: Seconds = Field(900, description="How long an abandoned answer is read on.")
-    client_stall_seconds: Seconds = Field(300, description="How long a client may stop reading before it is dropped.")
+    client_stall_seconds: Seconds = Field(
+        300, description="How long a client may stop reading, or sending its request, before it is dropped."
+    )
     stream_error_event: bool = Field(
         True, description="After an upstream break, end a stream with one `error` event before it is cut."
     )

@@ -132,6 +132,27 @@ async def test_a_client_that_leaves_inside_its_body_leaves_no_row(
     assert upstream.requests == []
 
 
+async def test_a_client_that_stops_inside_its_body_is_dropped(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
+    """It may have fallen asleep for ever: it keeps neither a place nor bytes. One that is only slow is served."""
+    async with gateway_before(upstream.url, tmp_path, front=front, client_stall_seconds=0.3) as gateway:
+        secret = await gateway.create_key()
+        inflight = gateway.ready.gateway.inflight
+        async with gateway.connect(request_head(secret, "Content-Length: 1000") + b"{") as reply:
+            async with asyncio.timeout(5):
+                assert await reply.reader.read(-1) == b""
+        assert (len(inflight), inflight.bodies_bytes) == (0, 0)
+        assert await gateway.rows() == []
+        body = b'{"model":"m"}'
+        async with gateway.connect(request_head(secret, f"Content-Length: {len(body)}")) as reply:
+            for at in range(0, len(body), 2):
+                reply.writer.write(body[at : at + 2])
+                await asyncio.sleep(0.1)
+            await reply.read_head()
+            assert reply.status == 200
+
+
 # --- places --------------------------------------------------------------------------------
 
 
