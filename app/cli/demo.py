@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -103,12 +103,14 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON when ready.")] = False,
 ) -> None:
     """Try everything at once: a gateway, a simulated upstream, three team keys, some traffic. Costs nothing."""
-    with _ending_cleanly(), _directory(keep) as directory:
+    with _Ending() as ending, contextlib.ExitStack() as made:
         from app.simulator.child import SimulatorChild
 
         upstream_key = f"demo-{secrets.token_hex(16)}"
-        with SimulatorChild(directory / BILL_NAME, expected_key=upstream_key) as simulator:
-            _run(simulator, upstream_key, (host, port), directory, json=json)
+        with ending.held():
+            directory = made.enter_context(_directory(keep))
+            simulator = made.enter_context(SimulatorChild(directory / BILL_NAME, expected_key=upstream_key))
+        _run(simulator, upstream_key, (host, port), directory, json=json)
 
 
 def _run(simulator: SimulatorChild, upstream_key: str, listen: tuple[str, int], directory: Path, *, json: bool) -> None:
@@ -209,17 +211,32 @@ def _directory(keep: Path | None) -> Iterator[Path]:
     yield keep.absolute()
 
 
-@contextlib.contextmanager
-def _ending_cleanly() -> Iterator[None]:
+class _Ending:
     """A signal before the gateway takes signals itself, or after it, unwinds as well: child and directory go."""
 
-    def leave(number: int, frame: object) -> NoReturn:
-        del number, frame
-        raise SystemExit(0)
+    def __init__(self) -> None:
+        self._holding = self._asked = False
+        self._before: dict[signal.Signals, Any] = {}
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, disposition in before.items():
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._leave) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, disposition in self._before.items():
             signal.signal(number, disposition)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A signal waits: what is half made could not be taken back."""
+        self._holding = True
+        yield
+        self._holding = False
+        if self._asked:
+            raise SystemExit(0)
+
+    def _leave(self, number: int, frame: object) -> None:
+        del number, frame
+        self._asked = True
+        if not self._holding:
+            raise SystemExit(0)

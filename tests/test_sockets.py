@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.server import SOCKET_PATH_BYTES_MAX, bind_tcp, socket_path_for, unix_socket
+from app.sockets import SOCKET_PATH_BYTES_MAX, bind_tcp, socket_path_for, unix_socket
 
 
 def test_a_short_path_has_its_socket_beside_the_database(tmp_path: Path) -> None:
