@@ -134,8 +134,13 @@ class Project:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def container(self, service: str = "gateway") -> str:
-        """Its name, also when it has ended."""
-        return self.typed(f"docker compose ps --all --quiet {service}")
+        """Its id, also when it has ended; "" = none.
+
+        Not by `docker compose ps`, which fails when a container goes between its two questions to the engine.
+        """
+        labels = {"project": self.environment["COMPOSE_PROJECT_NAME"], "service": service, "oneoff": "False"}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        return self.engine.docker("ps", "--all", "--quiet", "--no-trunc", *filters)
 
     def irg(self, *arguments: str) -> Any:
         """What a command says with --json, inside the gateway's container."""
