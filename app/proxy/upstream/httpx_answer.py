@@ -124,7 +124,7 @@ class HttpxAnswer:
             try:
                 async for chunk in cast(AsyncIterable[bytes], response.stream):
                     await self._keep(chunk)
-                self._end(response.extensions["network_stream"])
+                self._end(response)
             finally:
                 await response.aclose()
         except Exception as error:
@@ -185,15 +185,16 @@ class HttpxAnswer:
             self._room.clear()
             await self._room.wait()
 
-    def _end(self, wire: Wire) -> None:
-        """The whole body has come: the connection may serve another request."""
+    def _end(self, response: httpcore.Response) -> None:
+        """The whole body has come: the connection may serve another request, unless more came behind it."""
         self._ended = True
+        wire: Wire = response.extensions["network_stream"]
         seconds = self._connecting.keepalive_seconds
         announced = next((value for name, value in self.headers if name == b"keep-alive"), b"")
         if found := _KEEP_ALIVE_TIMEOUT.search(announced):
             seconds = min(seconds, int(found[1]) - KEEPALIVE_MARGIN_SECONDS)
         self._attempt.cut = None  # it is nobody's connection now
-        wire.rest(seconds)
+        wire.rest(0 if _has_more(response) else seconds)
 
 
 class _Pieces:
@@ -215,6 +216,16 @@ class _Pieces:
 
     def drop(self) -> None:
         self._body = b""
+
+
+def _has_more(response: httpcore.Response) -> bool:
+    """Bytes behind the end of the answer were read with it: httpcore would take them for the next answer's.
+
+    Only its own parser knows of them; should it hide elsewhere one day, no connection serves twice.
+    """
+    connection = getattr(getattr(response.stream, "_stream", None), "_connection", None)
+    parser = getattr(connection, "_h11_state", None)
+    return parser is None or bool(parser.trailing_data[0])
 
 
 def _again(failure: Exception) -> bool:
