@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.accounts.keyring import Identified, Keyring
@@ -162,17 +162,19 @@ class ResponsesEndpoint:
             raise ClientLeft
         await exchange.admit(_intent(exchange, key, policy, scope))
         tap: Tap | None = None
+        relay: Relay | None = None
         try:
             answer = await exchange.open(self._upstream, self._upstream_request(scope, content, credential))
             del content
             body.release()
             tap = _tap(answer, policy)
             headers = response_headers(exchange, answer, credential.watched, closing=self._inflight.draining)
-            await Relay(exchange, answer, tap, down, headers, self._notices).run()
+            relay = Relay(exchange, answer, tap, down, headers, self._notices)
+            await relay.run()
         except UpstreamError as error:
             await self._broken(exchange, error, tap, down)
         except ReflectedKey:
-            await self._reflected(exchange, tap, down)
+            await self._reflected(exchange, relay, down)
 
     # --- before the ledger -----------------------------------------------------------------
 
@@ -231,14 +233,17 @@ class ResponsesEndpoint:
                 await down.body(_error_event(refusal, tap.last_sequence_number))
         down.cut()
 
-    async def _reflected(self, exchange: Exchange, tap: Tap | None, down: Downstream) -> None:
-        """The answer contains our upstream key: nothing more of it may leave."""
+    async def _reflected(self, exchange: Exchange, relay: Relay | None, down: Downstream) -> None:
+        """The answer contains our upstream key: nothing more of it may leave, but it is read on for its cost."""
         log.critical("upstream_key_reflected", request_id=exchange.request_id)
-        reading = await finished(tap) if tap is not None else Reading()
-        await exchange.settle(reading, Break("upstream_key_reflected", Outcome.UPSTREAM_ERROR))
-        if not down.started:
+        withheld = not down.started
+        if not withheld:
+            down.cut()
+        reading = await relay.read_on() if relay is not None else Reading()
+        failed = replace(reading, failed=True)  # it is the upstream's fault, not a client that left
+        await exchange.settle(failed, Break("upstream_key_reflected", Outcome.UPSTREAM_ERROR))
+        if withheld:
             raise upstream_disconnected("its answer was withheld")
-        down.cut()
 
 
 def _intent(exchange: Exchange, key: Identified, policy: Policy, scope: MutableMapping[str, Any]) -> Intent:

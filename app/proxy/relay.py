@@ -14,6 +14,7 @@ Every failure leaves as `UpstreamError` (or `ReflectedKey`); `endpoint` decides 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from app.core.body_tap import BodyTap
@@ -97,6 +98,13 @@ class Relay:
             await self._stream()
         else:
             await self._body()
+
+    async def read_on(self) -> Reading:
+        """Reads the rest for its cost alone, as long as one reads on for a client that left."""
+        with contextlib.suppress(UpstreamError):
+            while (chunk := await self.answer.read()) is not None:
+                await self._show(chunk)
+        return await finished(self.tap)
 
     # --- streams -----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.core.records import Outcome, State
 from tests.harness import UPSTREAM_KEY, GatewayUnderTest
 from tests.proxy.test_passthrough import COMPLETED, CREATED, event
 from tests.scripted_upstream import END, ScriptedUpstream, chunk, json_answer, sse_head
@@ -22,6 +23,8 @@ async def test_an_answer_that_contains_the_upstream_key_is_cut(
         received = await reply.body_until_cut()
     assert received.startswith(CREATED)
     assert UPSTREAM_KEY.encode() not in received
+    (row,) = await gateway.settled(1)  # read on after the cut: it is billed
+    assert (row.state, row.outcome, row.true_cost_raw) == (State.SETTLED, Outcome.UPSTREAM_ERROR, "0.25")
     upstream.answer(json_answer({"output": UPSTREAM_KEY, "usage": {"cost": 0.5}}))
     async with gateway.post({"model": "m"}, secret) as reply:
         assert reply.status == 502
