@@ -13,6 +13,14 @@ from app.simulator.child import SimulatorChild
 
 RESPONSES = "/v1/openai/responses"
 
+# Behaviours that take long by nature, as quick as they can be asked to be.
+QUICK = {
+    "sim/slow": "sim/slow:1",
+    "sim/stream-pause": "sim/stream-pause:1",
+    "sim/dribble": "sim/dribble:1",
+    "sim/big-event": "sim/big-event:1",
+}
+
 
 @dataclass(frozen=True)
 class Streamed:

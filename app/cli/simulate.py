@@ -20,6 +20,9 @@ def simulate(
     bill: Annotated[
         Path | None, typer.Option(help="Where to keep the bill (JSON lines, appended to). Unset: a temporary file.")
     ] = None,
+    models_shape: Annotated[
+        str, typer.Option(help="How /v3/models answers: array, list, keyed, … or error, html, broken.")
+    ] = "array",
     list_models: Annotated[bool, typer.Option("--list", help="List the models that misbehave on request.")] = False,
     json: Json = False,
 ) -> None:
@@ -27,14 +30,18 @@ def simulate(
     if list_models:
         _list(json=json)
         return
+    from app.simulator.listing import SHAPES
     from app.simulator.serve import sentence, serve
 
+    if models_shape not in SHAPES:
+        raise typer.BadParameter(f"choose one of {', '.join(SHAPES)}", param_hint="--models-shape")
     with contextlib.ExitStack() as stack:
         directory = None if bill else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="irg-simulate-")))
         try:
             serve(
                 port=port,
                 bill=bill or (directory or Path()) / "bill.jsonl",
+                models_shape=models_shape,
                 on_ready=lambda running: _tell(running, json=json),
             )
         except (OSError, ValueError) as error:
@@ -52,9 +59,16 @@ def _tell(running: Running, *, json: bool) -> None:
 
 
 def _list(*, json: bool) -> None:
-    from app.simulator.registry import REGISTRY
+    from app.simulator.models import GROUPS
+    from app.simulator.request import SIMULATE_HEADER
 
+    rows = [(name, group, it) for group, behaviours in GROUPS.items() for name, it in behaviours.items()]
     if json:
-        print_json({"items": [{"model": name, "summary": it.summary} for name, it in REGISTRY.items()], "next": None})
+        items = [
+            {"model": name, "group": group, "summary": it.summary, "number": it.parameter.meaning or None}
+            for name, group, it in rows
+        ]
+        print_json({"items": items, "next": None})
         return
-    print_table(["model", "what it does"], [[name, it.summary] for name, it in REGISTRY.items()], empty="")
+    print_table(["model", "about", "what it does"], [[name, group, it.summary] for name, group, it in rows], empty="")
+    typer.echo(f"For any model: the header {SIMULATE_HEADER}: NAME (without sim/). Through the gateway, too.", err=True)

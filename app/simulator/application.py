@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from app.simulator.amounts import EXACT
 from app.simulator.bill import Bill, BillFile
-from app.simulator.catalogue import credits_body, models_body
+from app.simulator.credit import credits_body
 from app.simulator.envelope import Priced
 from app.simulator.errors import RefusedError, not_found, unauthorized, wrong_method
 from app.simulator.jsontext import write
-from app.simulator.memory import Memory
+from app.simulator.listing import made_models, models_answer
+from app.simulator.memory import Memory, Stored
 from app.simulator.request import understand
 from app.simulator.respond import Responder, send_error
 from app.simulator.wire import Receive, Scope, Send, Wire
@@ -25,24 +26,36 @@ RESPONSES_PATH = "/v1/openai/responses"
 
 Route = Callable[[Scope, Wire], Awaitable[None]]
 
+# What is shown of a stored response, by the path below it.
+_SHOWN: dict[str, Callable[[Stored], object]] = {
+    "": lambda stored: stored.response,
+    "input_items": lambda stored: stored.input_list(),
+}
+
 
 class Simulator:
-    """One simulated upstream account. `expected_key` None = every key that is not empty is right."""
+    """One simulated upstream account.
 
-    def __init__(self, bill: BillFile, *, expected_key: str | None = None) -> None:
+    `expected_key`: None = every key that is not empty is right; `models_shape`: see `listing.SHAPES`.
+    """
+
+    def __init__(self, bill: BillFile, *, expected_key: str | None = None, models_shape: str = "array") -> None:
         self._expected_key = expected_key
+        self._models_shape = models_shape
         self._memory = Memory()
         billed = Bill.read(bill.path)
         self._charged, self._requests = billed.charged, len(billed.lines)
         self._responder = Responder(bill, self._memory, self._count)
         self._routes: dict[str, tuple[str, Route]] = {
             RESPONSES_PATH: ("POST", self._create),
+            "/v1/models": ("GET", self._made_models),
+            "/v2/models": ("GET", self._made_models),
             "/v3/models": ("GET", self._models),
             "/v1/credits": ("GET", self._credits),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wire = Wire(receive, send)
+        wire = Wire(scope, receive, send)
         try:
             await self._route(scope, wire)
         except RefusedError as refusal:
@@ -68,23 +81,27 @@ class Simulator:
         await self._responder.answer(understand(await wire.body(), headers), wire)
 
     async def _stored(self, scope: Scope, wire: Wire) -> None:
-        """`GET` and `DELETE` of one stored response, as OpenAI has them."""
+        """`GET` and `DELETE` of one stored response, and its input, as OpenAI has them."""
         self._check_key(_headers(scope))
         path, method = scope["path"], scope["method"]
-        response_id = path.removeprefix(f"{RESPONSES_PATH}/")
-        if method == "GET" and (response := self._memory.find(response_id)) is not None:
-            await _send_json(wire, write(response))
-        elif method == "DELETE" and self._memory.forget(response_id):
+        response_id, _, below = path.removeprefix(f"{RESPONSES_PATH}/").partition("/")
+        stored = self._memory.find(response_id)
+        if method == "GET" and stored is not None and below in _SHOWN:
+            await _send_json(wire, write(_SHOWN[below](stored)))
+        elif method == "DELETE" and not below and self._memory.forget(response_id):
             await _send_json(wire, write({"id": response_id, "object": "response", "deleted": True}))
         else:
             raise RefusedError(not_found(path))
 
     async def _models(self, scope: Scope, wire: Wire) -> None:
-        await _send_json(wire, models_body())
+        await send_error(models_answer(_query(scope), self._models_shape), wire)
+
+    async def _made_models(self, scope: Scope, wire: Wire) -> None:
+        await _send_json(wire, made_models(keyed=scope["path"] == "/v1/models"))
 
     async def _credits(self, scope: Scope, wire: Wire) -> None:
         self._check_key(_headers(scope))
-        by_api_key = parse_qs(scope["query_string"].decode("latin-1")).get("by_api_key") == ["true"]
+        by_api_key = _query(scope).get("by_api_key") == "true"
         await _send_json(wire, credits_body(self._charged, self._requests, by_api_key=by_api_key))
 
     def _check_key(self, headers: dict[str, str]) -> None:
@@ -100,6 +117,10 @@ class Simulator:
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1")))
 
 
 async def _send_json(wire: Wire, content: bytes) -> None:

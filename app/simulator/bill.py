@@ -1,4 +1,4 @@
-"""The bill: one line per generation that costs money, append-only, written before the answer's end leaves.
+"""The bill: one line per answered create request, append-only, written before the answer's end leaves.
 
 Written by the simulator's own process, read by tests and by whoever wants to compare a ledger
 with it. A line is handed to the kernel in one write: a simulator killed afterwards has billed it.
@@ -20,20 +20,21 @@ from app.simulator.amounts import exact_sum, picodollars, plain
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One billed generation.
+    """One answer.
 
-    `told` names the costs that the whole answer states usably: `true_cost`, `charged`, both
-    or none. A ledger that saw the whole answer must know exactly those.
+    `told` names what the whole answer says usably: `true_cost`, `charged`, both, or `free` when
+    it proves that nothing was billed. A ledger that saw the whole answer must know exactly that;
+    nothing told = it must call the cost unknown.
     """
 
-    response_id: str
-    request_id: str  # the x-request-id that was answered
+    response_id: str  # empty: an error, which tells none
+    request_id: str | None  # the x-request-id that was answered; None: no head was sent
     model: str
     true_cost: Decimal
     charged: Decimal
     told: tuple[str, ...]
     stream: bool
-    status: str  # of the response: completed, incomplete, failed
+    status: str  # of the response: completed, incomplete, failed; error: there is none
     input_tokens: int
     cached_tokens: int
     output_tokens: int
@@ -41,6 +42,9 @@ class BillLine:
     marker: str | None  # see `request.marker_of`
     sdk_retry: int
     at: str  # RFC 3339
+    billed: bool = True  # False: both costs are 0
+    charge_mismatch: bool = False  # the charge that is told is not the one that the true cost makes
+    body_sha256: str | None = None  # of the body's bytes as they were sent
 
     @property
     def total_tokens(self) -> int:
@@ -70,9 +74,14 @@ class BillFile:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """The reading side: lines in the order they were billed, and exact sums over them."""
+    """The reading side: answers in the order they were written, and exact sums over what was billed."""
 
-    lines: tuple[BillLine, ...]
+    answers: tuple[BillLine, ...]
+
+    @property
+    def lines(self) -> tuple[BillLine, ...]:
+        """What was billed."""
+        return tuple(line for line in self.answers if line.billed)
 
     @classmethod
     def read(cls, path: Path | str) -> Self:
@@ -87,7 +96,7 @@ class Bill:
             raise ValueError(f"{path} is not a bill") from None
 
     def where(self, wanted: Callable[[BillLine], bool]) -> Bill:
-        return Bill(tuple(line for line in self.lines if wanted(line)))
+        return Bill(tuple(line for line in self.answers if wanted(line)))
 
     def line(self, response_id: str) -> BillLine:
         """Raises: `LookupError` when the response was not billed exactly once."""

@@ -27,10 +27,12 @@ class SimulatorChild:
     Starting is split from waiting (`url`), so that parent and child can load at the same time.
     """
 
-    def __init__(self, bill_path: Path, *, port: int = 0, expected_key: str | None = None) -> None:
+    def __init__(
+        self, bill_path: Path, *, port: int = 0, expected_key: str | None = None, models_shape: str = "array"
+    ) -> None:
         self.bill_path = bill_path
         command = [sys.executable, "-m", "app.simulator", "--port", str(port), "--bill", str(bill_path)]
-        command += ["--parent-pid", str(os.getpid())]
+        command += ["--parent-pid", str(os.getpid()), "--models-shape", models_shape]
         command += ["--expected-key", expected_key] if expected_key is not None else []
         # A session of its own: Ctrl-C in the terminal is the parent's to handle.
         self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell

@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 from app.simulator.amounts import charge_for, plain
-from app.simulator.behaviours import Behaviour, Costs, Telling, Told
+from app.simulator.behaviours import Behaviour, Costs, Failing, Streamed, Telling, Told
 from app.simulator.generation import Generation
-from app.simulator.jsontext import Number
+from app.simulator.jsontext import Number, Twice
 from app.simulator.prices import price_of
 from app.simulator.request import Asked
 
@@ -41,6 +41,12 @@ _ECHOED: dict[str, Any] = {
     "user": None,
 }
 
+# No reader may take them for the response's own.
+_DECOYS: dict[str, Any] = {
+    "details": {"usage": {"cost": Number("0"), "input_tokens": 0}, "cost": Number("0")},
+    "billing": [{"usage": {"cost": Number("0")}}],
+}
+
 _FAILURE = {"code": "server_error", "message": "The model failed to generate a response."}
 
 
@@ -52,6 +58,9 @@ class Priced:
     charged: Decimal
 
 
+NOTHING = Priced(Decimal(0), Decimal(0))
+
+
 def price(generation: Generation, asked: Asked, costs: Costs) -> Priced:
     tokens = generation.tokens
     true_cost = costs.amount
@@ -59,22 +68,8 @@ def price(generation: Generation, asked: Asked, costs: Costs) -> Priced:
         true_cost = price_of(asked.model).cost(
             input_tokens=tokens.input, cached_tokens=tokens.cached, output_tokens=tokens.output
         )
-    return Priced(true_cost, charge_for(true_cost))
-
-
-def told_costs(behaviour: Behaviour, *, stream: bool, whole: bool) -> tuple[str, ...]:
-    """Which costs the answer states so that they can be counted; `whole` = it is told to its end."""
-    costs = behaviour.costs
-    stated = (
-        ("true_cost", costs.true_cost, True),
-        ("charged", costs.charged, tells_charged(behaviour, stream=stream)),
-    )
-    return tuple(name for name, told, there in stated if whole and there and _usable(told))
-
-
-def tells_charged(behaviour: Behaviour, *, stream: bool) -> bool:
-    """Bodies always have the top-level `cost`; for streams nobody knows, so it can be switched."""
-    return not stream or behaviour.costs.charged_in_stream
+    charged = costs.charged_amount
+    return Priced(true_cost, charge_for(true_cost) if charged is None else charged)
 
 
 def begun(asked: Asked, response_id: str, created_at: int) -> dict[str, Any]:
@@ -110,22 +105,35 @@ def ended(
     changes: dict[str, Any] = {
         "status": generation.status,
         "output": list(generation.items),
-        "usage": _usage(generation, behaviour, priced),
+        "usage": None if behaviour.failing is Failing.WITHOUT_USAGE else usage(generation, behaviour, priced),
     }
     if generation.status == "completed":
         changes["completed_at"] = completed_at
     elif generation.status == "incomplete":
-        changes["incomplete_details"] = {"reason": "max_output_tokens"}
+        reason = "content_filter" if generation.filtered else "max_output_tokens"
+        changes["incomplete_details"] = {"reason": reason}
     else:
         changes["error"] = _FAILURE
-    if tells_charged(behaviour, stream=stream):
-        changes |= _stated("cost", behaviour.costs.charged, priced.charged)
+    if behaviour.decoy_fields:
+        changes |= _DECOYS
+        changes["output"] = [item | _DECOYS for item in changes["output"]]
+    if behaviour.failing is not Failing.WITHOUT_USAGE and (not stream or behaviour.costs.streamed is Streamed.RESPONSE):
+        changes |= charge(behaviour, priced)
     return start | changes
 
 
-def _usage(generation: Generation, behaviour: Behaviour, priced: Priced) -> dict[str, Any]:
+def beside(behaviour: Behaviour, priced: Priced) -> dict[str, Any]:
+    """What stands beside the response in a terminal event."""
+    return charge(behaviour, priced) if behaviour.costs.streamed is Streamed.EVENT else {}
+
+
+def charge(behaviour: Behaviour, priced: Priced) -> dict[str, Any]:
+    return _stated("cost", behaviour.costs.charged, priced.charged)
+
+
+def usage(generation: Generation, behaviour: Behaviour, priced: Priced) -> dict[str, Any]:
     tokens = generation.tokens
-    usage: dict[str, Any] = {
+    members: dict[str, Any] = {
         "input_tokens": tokens.input,
         "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
         "output_tokens": tokens.output,
@@ -134,17 +142,13 @@ def _usage(generation: Generation, behaviour: Behaviour, priced: Priced) -> dict
         **_stated("cost", behaviour.costs.true_cost, priced.true_cost),
     }
     if behaviour.extra_usage:
-        usage |= {"is_byok": False, "cost_details": {"cost": Number("9.99"), "upstream_inference_cost": None}}
-    return usage
+        members |= {"is_byok": False, "cost_details": {"cost": Number("9.99"), "upstream_inference_cost": None}}
+    return members
 
 
-def _stated(name: str, told: Told, amount: Decimal) -> dict[str, Number]:
+def _stated(name: str, told: Told, amount: Decimal) -> dict[str, Number | Twice]:
     if told is Telling.LEFT_OUT:
         return {}
+    if told is Telling.TWICE:
+        return {name: Twice(Number(plain(amount)), Number("0"))}
     return {name: Number(told if isinstance(told, str) else plain(amount))}
-
-
-def _usable(told: Told) -> bool:
-    if isinstance(told, Telling):
-        return told is Telling.AS_BILLED
-    return told[:1].isdigit()

@@ -11,12 +11,16 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnswer:
-    """A whole answer that is not a generation; it costs nothing."""
+    """A whole answer that is not a generation.
+
+    `free`: it proves that nothing was billed. What a server says when it fails proves nothing.
+    """
 
     status: int
     body: bytes
     content_type: str | None = "application/json"
     headers: Headers = ()
+    free: bool = True
 
 
 @dataclass(slots=True)
@@ -27,11 +31,18 @@ class RefusedError(Exception):
 
 
 def error_answer(
-    status: int, type_: str, message: str, *, headers: Headers = (), param: str | None = None, code: str | None = None
+    status: int,
+    type_: str,
+    message: str,
+    *,
+    headers: Headers = (),
+    param: str | None = None,
+    code: str | None = None,
+    free: bool = True,
 ) -> ErrorAnswer:
     error = {"message": message, "type": type_}
     error |= {name: value for name, value in (("param", param), ("code", code)) if value is not None}
-    return ErrorAnswer(status, write({"error": error}), headers=headers)
+    return ErrorAnswer(status, write({"error": error}), headers=headers, free=free)
 
 
 def unauthorized() -> ErrorAnswer:

@@ -1,17 +1,16 @@
 """The events of a streamed response, in the order and shape of the OpenAI Responses API.
 
-Pure: from the response at its start and at its end to the list of events between; `Framer`
+Pure: from the response at its start and at its end to the list of events between; `framing`
 writes them. Nothing here knows time or sockets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from app.simulator.behaviours import Frames
-from app.simulator.generation import Item, pieces
-from app.simulator.jsontext import write
+from app.simulator.generation import pieces
+from app.simulator.items import Item
 
 Event = dict[str, Any]
 
@@ -22,8 +21,13 @@ _TERMINAL = {
 }
 
 
-def opening(start: dict[str, Any]) -> Iterator[Event]:
-    yield {"type": "response.created", "response": start}
+def opening(start: dict[str, Any], *, queued: bool = False) -> Iterator[Event]:
+    if queued:
+        waiting = start | {"status": "queued"}
+        yield {"type": "response.created", "response": waiting}
+        yield {"type": "response.queued", "response": waiting}
+    else:
+        yield {"type": "response.created", "response": start}
     yield {"type": "response.in_progress", "response": start}
 
 
@@ -37,13 +41,29 @@ def telling(items: list[Item]) -> Iterator[Event]:
                 yield from _summaries(item, at)
             case "function_call":
                 yield from _arguments(item, at)
+            case "image_generation_call":
+                yield from _picture(item, at)
             case _:
                 yield from _parts(item, at)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
-def terminal(end: dict[str, Any]) -> Event:
-    return {"type": _TERMINAL[end["status"]], "response": end}
+def obfuscated(told: Iterable[Event]) -> Iterator[Event]:
+    """The same, with padding beside each delta, as `stream_options.include_obfuscation` asks."""
+    for event in told:
+        padding = {"obfuscation": "obfuscation"[: 1 + len(event["delta"]) % 11]} if "delta" in event else {}
+        yield event | padding
+
+
+def error(end: dict[str, Any]) -> Event:
+    """OpenAI's flat form."""
+    failure = end["error"]
+    return {"type": "error", "code": failure["code"], "message": failure["message"], "param": None}
+
+
+def terminal(end: dict[str, Any], beside: dict[str, Any]) -> Event:
+    """`beside`: further members of the event itself."""
+    return {"type": _TERMINAL[end["status"]], "response": end, **beside}
 
 
 def _empty(item: Item) -> Item:
@@ -53,6 +73,8 @@ def _empty(item: Item) -> Item:
             return item | {"summary": []}
         case "function_call":
             return item | {"status": "in_progress", "arguments": ""}
+        case "image_generation_call":
+            return item | {"status": "in_progress", "result": None}
         case _:
             return item | {"status": "in_progress", "content": []}
 
@@ -90,20 +112,13 @@ def _parts(item: Item, at: Event) -> Iterator[Event]:
         yield {"type": "response.content_part.done", **here, "part": part}
 
 
-class Framer:
-    """Writes events as frames of one stream and numbers them."""
-
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self._next = 0
-
-    def frame(self, event: Event) -> bytes:
-        numbered = {"type": event["type"], "sequence_number": self._next, **event}
-        comment = b": PROCESSING\n\n" if self._frames.comments and self._next % 3 == 0 else b""
-        self._next += 1
-        name = f"event: {event['type']}\n".encode() if self._frames.named else b""
-        return comment + name + b"data: " + write(numbered) + b"\n\n"
-
-    def after_terminal(self) -> bytes:
-        """What follows the terminal event, if anything does."""
-        return b"data: [DONE]\n\n" if self._frames.done else b""
+def _picture(item: Item, at: Event) -> Iterator[Event]:
+    yield {"type": "response.image_generation_call.in_progress", **at}
+    yield {"type": "response.image_generation_call.generating", **at}
+    yield {
+        "type": "response.image_generation_call.partial_image",
+        **at,
+        "partial_image_index": 0,
+        "partial_image_b64": item["result"][:1000],
+    }
+    yield {"type": "response.image_generation_call.completed", **at}

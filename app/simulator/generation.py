@@ -1,7 +1,7 @@
 """What the model says to a request: output items, token counts, and whether it came to an end.
 
-Pure and deterministic: the same body gives the same words, whatever ids it holds. No HTTP, no
-clock, no money.
+Pure and deterministic: the same conversation gives the same words, whatever ids it holds. No HTTP,
+no clock, no money.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from app.simulator.behaviours import Behaviour, Ending, Kind
+from app.simulator.behaviours import Behaviour, Failing, Kind
+from app.simulator.items import Item, call, message, picture, reasoning
 from app.simulator.jsontext import Number, write
 from app.simulator.request import Asked
 from app.simulator.schemas import example_of
-
-Item = dict[str, Any]
+from app.simulator.tools import functions_to_call
 
 _SENTENCE = (
     "a gateway relays each byte as it comes and counts what it costs so the team can share one key with an easy mind "
     "while every answer stays what the model said nothing more nothing less and the bill agrees to the last digit"
 )
 _WORDS = _SENTENCE.split()
-_REFUSAL = "I'm sorry, but I can't help with that."
-_THOUGHT = "The request is simulated, so the answer is made up from its words."
+_REFUSAL = "I'm sorry, but I can't help with that. (Simulated.)"
+# What cheats a reader that looks for words in the bytes instead of reading events and JSON.
+_DECOY = (
+    "Simulated decoy:\n\nevent: response.completed\n"
+    'data: {"type":"response.completed","response":{"id":"resp_decoy","status":"completed","usage":{"cost":0}}}\n\n'
+    '"usage":{"cost":0},"cost":0}\r\n\r\ndata: [DONE]\n\n'
+)
 _QUOTED_CHARACTERS = 80
+_PICTURE_TOKENS = 4160
 _PIECE = re.compile(r"\s*\S+|\s+$")
 
 
@@ -40,6 +46,14 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a stored conversation holds: its items, and what they add to the input."""
+
+    items: tuple[Any, ...] = ()
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What was generated, in full; a stream tells it piece by piece."""
 
@@ -47,29 +61,32 @@ class Generation:
     items: tuple[Item, ...]
     tokens: Tokens
     status: str  # completed, incomplete, failed
+    filtered: bool = False
 
 
-def generate(asked: Asked, behaviour: Behaviour, response_id: str, *, cached_tokens: int = 0) -> Generation:
-    """`cached_tokens`: what the earlier turns of a stored conversation add to the input."""
-    seed = hashlib.sha256(write([asked.model, [_without_ids(item) for item in asked.items]])).digest()
+def generate(asked: Asked, behaviour: Behaviour, response_id: str, earlier: Earlier | None = None) -> Generation:
+    earlier = earlier or Earlier()
+    conversation = [*earlier.items, *asked.items]
+    seed = hashlib.sha256(write([asked.model, [_without_ids(item) for item in conversation]])).digest()
     room = asked.max_output_tokens
     items: list[Item] = []
     reasoning_tokens = 0
     if behaviour.reasoning:
         wanted = 16 + seed[0] % 48
         reasoning_tokens = wanted if room is None else min(wanted, room)
-        items.append(_reasoning(asked, response_id))
+        items.append(reasoning(asked, response_id))
         room = None if room is None else room - reasoning_tokens
     said, cut = 0, False
     if room is None or room > 0:
-        item, said, cut = _answer(asked, behaviour, response_id, seed, room)
-        items.append(item)
+        answer, said, cut = _answer(asked, behaviour, response_id, seed, room)
+        items += answer
     incomplete = cut or (said == 0 and room == 0)
-    tokens = Tokens(asked.own_input_tokens + cached_tokens, cached_tokens, said + reasoning_tokens, reasoning_tokens)
+    tokens = Tokens(asked.own_input_tokens + earlier.tokens, earlier.tokens, said + reasoning_tokens, reasoning_tokens)
     if behaviour.usage is not None:
         tokens = Tokens(behaviour.usage[0], 0, behaviour.usage[1], 0)
-    status = "incomplete" if incomplete else "completed"
-    return Generation(response_id, tuple(items), tokens, "failed" if behaviour.ending is Ending.FAILED else status)
+    status = "failed" if behaviour.failing else "incomplete" if incomplete else "completed"
+    items = [] if behaviour.failing is Failing.WITHOUT_USAGE else items
+    return Generation(response_id, tuple(items), tokens, status, behaviour.filtered)
 
 
 def pieces(text: str) -> list[str]:
@@ -86,24 +103,50 @@ def _without_ids(item: Any) -> Any:
 
 def _answer(
     asked: Asked, behaviour: Behaviour, response_id: str, seed: bytes, room: int | None
-) -> tuple[Item, int, bool]:
-    """The message or the call, its tokens, and whether `room` cut it."""
-    tool = _tool_to_call(asked)
-    if behaviour.kind is Kind.ORDINARY and tool is not None:
-        text = _plain_json(example_of(tool.get("parameters")))
-    elif behaviour.kind is Kind.REFUSAL:
-        text = _REFUSAL
-    else:
-        text = _structured(asked) or _prose(asked, behaviour, seed)
-    said = pieces(text)
-    cut = room is not None and len(said) > room
-    if cut:
-        said = said[:room]
-        text = "".join(said)
+) -> tuple[list[Item], int, bool]:
+    """The message, the picture or the calls, their tokens, and whether `room` cut them."""
+    if behaviour.kind is Kind.IMAGE:
+        return [picture(behaviour.size_bytes, seed, response_id)], _PICTURE_TOKENS, False
+    tools = functions_to_call(asked, every=behaviour.kind is Kind.CALLS)
+    if tools and behaviour.kind in (Kind.ORDINARY, Kind.CALLS):
+        return _calls(tools, response_id, room)
+    text, said, cut = _cut(_text(asked, behaviour, seed), room, filtered=behaviour.filtered)
     status = "incomplete" if cut else "completed"
-    if behaviour.kind is Kind.ORDINARY and tool is not None:
-        return _call(tool, text, status, response_id), len(said), cut
-    return _message(behaviour.kind, text, status, response_id), len(said), cut
+    return [message(text, status, response_id, refusal=behaviour.kind is Kind.REFUSAL)], said, cut
+
+
+def _calls(tools: list[Item], response_id: str, room: int | None) -> tuple[list[Item], int, bool]:
+    """One call after the other, as long as there is room."""
+    items: list[Item] = []
+    said, cut = 0, False
+    for index, tool in enumerate(tools):
+        left = None if room is None else room - said
+        if left == 0:
+            return items, said, True
+        arguments, tokens, cut = _cut(_plain_json(example_of(tool.get("parameters"))), left)
+        items.append(call(tool["name"], arguments, "incomplete" if cut else "completed", response_id, index))
+        said += tokens
+    return items, said, cut
+
+
+def _cut(text: str, room: int | None, *, filtered: bool = False) -> tuple[str, int, bool]:
+    """As much of the text as there is room for, its tokens, and whether that is less than all."""
+    said = pieces(text)
+    room = len(said) // 2 if filtered else room
+    if room is None or len(said) <= room:
+        return text, len(said), False
+    return "".join(said[:room]), room, True
+
+
+def _text(asked: Asked, behaviour: Behaviour, seed: bytes) -> str:
+    match behaviour.kind:
+        case Kind.REFUSAL:
+            return _REFUSAL
+        case Kind.DECOY:
+            return _DECOY
+        case Kind.KEY:
+            return f"Simulated: the key of this account is {asked.upstream_key} and nobody should read it."
+    return _structured(asked) or _prose(asked, behaviour, seed)
 
 
 def _prose(asked: Asked, behaviour: Behaviour, seed: bytes) -> str:
@@ -126,22 +169,6 @@ def _structured(asked: Asked) -> str | None:
     return _plain_json({"answer": "simulated"}) if format_.get("type") == "json_object" else None
 
 
-def _tool_to_call(asked: Asked) -> Item | None:
-    """The function to call, unless the request forbids it or brings a call's result."""
-    choice = asked.fields.get("tool_choice", "auto")
-    last = asked.items[-1] if asked.items else None
-    if choice == "none" or (isinstance(last, dict) and last.get("type") == "function_call_output"):
-        return None
-    tools = asked.fields.get("tools")
-    functions = [tool for tool in tools if _is_function(tool)] if isinstance(tools, list) else []
-    wanted = choice.get("name") if isinstance(choice, dict) else None
-    return next((tool for tool in functions if wanted in (None, tool["name"])), None)
-
-
-def _is_function(tool: object) -> bool:
-    return isinstance(tool, dict) and tool.get("type") == "function" and isinstance(tool.get("name"), str)
-
-
 def _plain_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=_number_as_float)
 
@@ -151,42 +178,3 @@ def _number_as_float(value: object) -> float:
     if isinstance(value, Number):
         return float(value.text)
     raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-def item_id(prefix: str, response_id: str) -> str:
-    return f"{prefix}_{response_id.partition('_')[2]}"
-
-
-def _reasoning(asked: Asked, response_id: str) -> Item:
-    options = asked.fields.get("reasoning")
-    summarised = isinstance(options, dict) and (options.get("summary") or options.get("generate_summary"))
-    summary = [{"type": "summary_text", "text": _THOUGHT}] if summarised else []
-    item: Item = {"id": item_id("rs", response_id), "type": "reasoning", "summary": summary}
-    include = asked.fields.get("include")
-    if isinstance(include, list) and "reasoning.encrypted_content" in include:
-        item["encrypted_content"] = "c2ltdWxhdGVk" * 8
-    return item
-
-
-def _message(kind: Kind, text: str, status: str, response_id: str) -> Item:
-    part: Item = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
-    if kind is Kind.REFUSAL:
-        part = {"type": "refusal", "refusal": text}
-    return {
-        "id": item_id("msg", response_id),
-        "type": "message",
-        "status": status,
-        "role": "assistant",
-        "content": [part],
-    }
-
-
-def _call(tool: Item, arguments: str, status: str, response_id: str) -> Item:
-    return {
-        "id": item_id("fc", response_id),
-        "type": "function_call",
-        "status": status,
-        "arguments": arguments,
-        "call_id": item_id("call", response_id),
-        "name": tool["name"],
-    }

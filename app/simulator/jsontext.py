@@ -8,7 +8,7 @@ kept as tokens too, so that an echoed `temperature` is the one that was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -17,6 +17,14 @@ class Number:
     """A JSON number (or a token that only looks like one, such as NaN), written as it is."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """A member that stands in its object two times, with these values."""
+
+    first: object
+    second: object
 
 
 def write(value: object) -> bytes:
@@ -43,11 +51,13 @@ def _text(value: object, *, ascii_only: bool) -> str:
     if isinstance(value, Number):
         return value.text
     if isinstance(value, Mapping):
-        members = (
-            f"{json.dumps(name, ensure_ascii=ascii_only)}:{_text(member, ascii_only=ascii_only)}"
-            for name, member in value.items()
-        )
-        return "{" + ",".join(members) + "}"
+        return "{" + ",".join(_members(value, ascii_only=ascii_only)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(_text(item, ascii_only=ascii_only) for item in value) + "]"
     return json.dumps(value, ensure_ascii=ascii_only)
+
+
+def _members(members: Mapping[str, object], *, ascii_only: bool) -> Iterator[str]:
+    for name, member in members.items():
+        for value in (member.first, member.second) if isinstance(member, Twice) else (member,):
+            yield f"{json.dumps(name, ensure_ascii=ascii_only)}:{_text(value, ascii_only=ascii_only)}"

@@ -17,6 +17,9 @@ from app.simulator.jsontext import read, write
 _PART_TOKENS = 85
 _BYTES_PER_TOKEN = 4
 
+# Names a behaviour for any model. The gateway lets every `x-stainless-*` header through.
+SIMULATE_HEADER = "x-stainless-simulate"
+
 Fields = Mapping[str, Any]
 
 
@@ -32,6 +35,14 @@ class Asked:
     max_output_tokens: int | None
     marker: str | None
     sdk_retry: int
+    simulate: str | None = None  # the behaviour that a header asks for, see `registry`
+    upstream_key: str = ""  # with which it was asked
+
+    @property
+    def obfuscated(self) -> bool:
+        """Deltas shall be padded."""
+        options = self.fields.get("stream_options")
+        return isinstance(options, dict) and options.get("include_obfuscation") is True
 
     @property
     def last_text(self) -> str:
@@ -70,6 +81,8 @@ def understand(body: bytes, headers: Mapping[str, str]) -> Asked:
         max_output_tokens=_max_output_tokens(fields),
         marker=marker_of(headers, fields),
         sdk_retry=_count(headers.get("x-stainless-retry-count", "0")),
+        simulate=headers.get(SIMULATE_HEADER),
+        upstream_key=headers.get("authorization", "").partition(" ")[2],
     )
 
 

@@ -21,6 +21,8 @@ import uvicorn
 
 from app.simulator.application import Simulator
 from app.simulator.bill import BillFile
+from app.simulator.connection import SimulatorProtocol
+from app.simulator.listing import SHAPES
 from app.simulator.parent import end_with
 
 
@@ -41,6 +43,7 @@ def serve(
     port: int,
     bill: Path,
     expected_key: str | None = None,
+    models_shape: str = "array",
     on_ready: Callable[[Running], None],
     host: str = "127.0.0.1",
 ) -> None:
@@ -50,13 +53,14 @@ def serve(
     """
     with contextlib.closing(BillFile(bill)) as bill_file, contextlib.closing(_listen(host, port)) as listener:
         config = uvicorn.Config(
-            Simulator(bill_file, expected_key=expected_key),
-            http="httptools",
+            Simulator(bill_file, expected_key=expected_key, models_shape=models_shape),
+            http=SimulatorProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=1,
         )
@@ -89,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help="0 = any free port (default)")
     parser.add_argument("--bill", type=Path, help="append-only JSON lines; default: a file in a temporary directory")
     parser.add_argument("--expected-key", help="the only upstream key that is right; default: any")
+    parser.add_argument("--models-shape", choices=SHAPES, default="array", help="how /v3/models answers")
     parser.add_argument("--parent-pid", type=int, help="end when this process ends")
     options = parser.parse_args(arguments)
     if options.parent_pid is not None:
@@ -101,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 port=options.port,
                 bill=bill,
                 expected_key=options.expected_key,
+                models_shape=options.models_shape,
                 on_ready=lambda running: print(running.line(), flush=True),
             )
     except (OSError, ValueError) as error:

@@ -9,14 +9,28 @@ from pathlib import Path
 
 import httpx
 
+from app.simulator.models import GROUPS
 from app.simulator.registry import REGISTRY
+from app.simulator.request import SIMULATE_HEADER
 from tests.cli.irg import irg, spawn
 
 
 def test_the_list_names_every_model_that_misbehaves() -> None:
-    """As a table and as JSON."""
-    assert [cells[0] for cells in irg("simulate", "--list").cells] == list(REGISTRY)
-    assert [item["model"] for item in irg("simulate", "--list", "--json").json["items"]] == list(REGISTRY)
+    """As a table and as JSON, group by group; the header stands below."""
+    table, listed = irg("simulate", "--list"), irg("simulate", "--list", "--json").json["items"]
+    assert [cells[0] for cells in table.cells] == list(REGISTRY)
+    assert SIMULATE_HEADER in table.err
+    assert [item["model"] for item in listed] == list(REGISTRY)
+    assert list(dict.fromkeys(item["group"] for item in listed)) == list(GROUPS)
+    assert {item["model"]: item["number"] for item in listed}["sim/slow"] == "ms to the first byte"
+    assert all(item["summary"] for item in listed)
+
+
+def test_a_shape_of_lists_that_does_not_exist_is_refused() -> None:
+    """Exit 2, and the shapes there are."""
+    ran = irg("simulate", "--models-shape", "round")
+    assert ran.code == 2
+    assert "keyed" in ran.err
 
 
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:

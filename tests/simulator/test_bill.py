@@ -128,9 +128,13 @@ async def test_the_bill_is_written_before_the_end_is_seen(simulator: SimulatorUn
 
 @pytest.mark.parametrize("model", UNBILLED)
 async def test_errors_cost_nothing(simulator: SimulatorUnderTest, model: str) -> None:
-    """No line."""
+    """Their line says so, and whether they prove it."""
     await simulator.post(model, metadata={"marker": f"unbilled {model}"})
-    assert not simulator.bill().where(lambda billed: billed.marker == f"unbilled {model}").lines
+    bill = simulator.bill().where(lambda line: line.marker == f"unbilled {model}")
+    (line,) = bill.answers
+    assert (len(bill.lines), line.billed) == (0, False)
+    assert line.true_cost == line.charged == bill.charged == Decimal(0)
+    assert line.told == (() if model in {"sim/500", "sim/html-error"} else ("free",))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.simulator.prices import price_of
 from app.simulator.registry import REGISTRY
+from app.simulator.request import SIMULATE_HEADER
 from tests.simulated_upstream import RESPONSES, SimulatorUnderTest
 
 ERRORS = {
@@ -36,8 +38,6 @@ COSTS = {
     "sim/cost-null": ("null", "null"),
     "sim/cost-nan": ("NaN", "NaN"),
 }
-
-ENDLESS = {"sim/stall"}
 
 
 class Token(str):
@@ -132,9 +132,10 @@ async def test_frames_are_named_unless_asked_otherwise(simulator: SimulatorUnder
 
 
 async def test_comments_stand_between_events(simulator: SimulatorUnderTest) -> None:
-    """And leave the events whole."""
+    """And inside them, and leave the events whole."""
     streamed = await simulator.stream("sim/comments")
     assert streamed.frames.count(b": PROCESSING") > 3
+    assert streamed.content.count(b": inside an event\n") == len(streamed.events)
     assert streamed.types[-1] == "response.completed"
 
 
@@ -209,19 +210,28 @@ async def test_a_long_answer_is_as_long_as_asked(simulator: SimulatorUnderTest) 
     assert streamed.types.count("response.output_text.delta") > 2000
 
 
-@pytest.mark.parametrize("model", sorted(REGISTRY.keys() - ENDLESS))
-async def test_every_listed_model_answers(simulator: SimulatorUnderTest, model: str) -> None:
-    """Whatever its behaviour, no answer is a fault of the simulator."""
-    streamed = await simulator.stream(f"{model}:1" if model in {"sim/slow", "sim/stream-pause"} else model)
-    assert streamed.content
-    assert (streamed.status, model) in {(200, model), (ERRORS.get(model, (502, ""))[0], model)}
-
-
 async def test_a_model_that_is_not_listed_is_refused(simulator: SimulatorUnderTest) -> None:
-    """With a sentence that says where the list is."""
-    answer = await simulator.post("sim/nothing")
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "model"
+    """With a sentence that names the nearest and says where the list is."""
+    answer = await simulator.post("sim/cut-midsteam")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, "model", "model_not_found")
+    assert "the nearest is sim/cut-midstream" in error["message"]
+    assert "irg simulate --list" in error["message"]
+
+
+async def test_a_header_names_the_behaviour_of_any_model(simulator: SimulatorUnderTest) -> None:
+    """With or without its prefix, with its suffixes; the model's price stays."""
+    for value in ("slow:1:both", "sim/slow:1:both"):
+        answer = await simulator.post("openai/gpt-5", headers={SIMULATE_HEADER: value}, stream=True)
+        end = json.loads(answer.text.split("data: ")[-1])["response"]
+        assert (end["model"], "cost" in end) == ("openai/gpt-5", True)
+        assert end["output"][0]["type"] == "message"  # not the reasoning of an ordinary gpt-5
+        assert simulator.bill().line(end["id"]).true_cost == price_of("openai/gpt-5").cost(
+            input_tokens=end["usage"]["input_tokens"], cached_tokens=0, output_tokens=end["usage"]["output_tokens"]
+        )
+    refused = (await simulator.post("sim/fast", headers={SIMULATE_HEADER: "stal"})).json()["error"]
+    assert (refused["param"], refused["code"]) == (SIMULATE_HEADER, "model_not_found")
+    assert "sim/stall" in refused["message"]
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic abc", "any-key"])
@@ -253,15 +263,6 @@ async def test_other_paths_and_methods(simulator: SimulatorUnderTest, method: st
     """An error in the upstream's shape."""
     answer = await simulator.client.request(method, path)
     assert (answer.status_code, answer.json()["error"].keys()) == (status, {"message", "type"})
-
-
-async def test_the_models_are_a_bare_array_with_prices_as_text(simulator: SimulatorUnderTest) -> None:
-    """No key needed."""
-    async with httpx.AsyncClient(base_url=simulator.url, trust_env=False) as client:
-        models = (await client.get("/v3/models?output_modalities=text")).json()
-    prices = {model["id"]: model["pricing"] for model in models}
-    assert prices["openai/gpt-4o-mini"] == {"prompt": "0.00000015", "completion": "0.0000006"}
-    assert REGISTRY.keys() <= prices.keys()
 
 
 async def test_the_credits_are_what_the_bill_leaves(simulator: SimulatorUnderTest) -> None:

@@ -1,23 +1,15 @@
-"""The upstream's two lists: its models with their prices, and the account's credits."""
+"""`GET /v1/credits`: what the account was given, and what the bill has taken from it."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
 
-from app.simulator.amounts import plain
 from app.simulator.jsontext import write
-from app.simulator.prices import PRICES, price_of
-from app.simulator.registry import REGISTRY
 
 # What the simulated account was given, in USD.
 _DEPOSITS = Decimal(1000)
 _STEP = Decimal("0.0001")
-
-
-def models_body() -> bytes:
-    """`GET /v3/models`: a bare array; prices in USD per token, as text."""
-    return write([_model(name) for name in sorted({*PRICES, *REGISTRY})])
 
 
 def credits_body(charged: Decimal, requests: int, *, by_api_key: bool) -> bytes:
@@ -30,16 +22,6 @@ def credits_body(charged: Decimal, requests: int, *, by_api_key: bool) -> bytes:
     if by_api_key:
         body["usage_by_api_key"] = [_usage_of_key(charged, requests)]
     return write(body)
-
-
-def _model(name: str) -> dict[str, Any]:
-    price = price_of(name)
-    return {
-        "id": name,
-        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
-        "pricing": {"prompt": plain(price.prompt), "completion": plain(price.completion)},
-        "providers": [{"id": name.partition("/")[0]}],
-    }
 
 
 def _usage_of_key(charged: Decimal, requests: int) -> dict[str, Any]:
