@@ -32,7 +32,8 @@ def check_tools(asked: Asked, earlier: Sequence[Any]) -> None:
         names = [tool["name"] for tool in _functions(asked)]
         if choice.get("name") not in names:
             raise invalid("Tool choice 'function' not found in 'tools' parameter.", "tool_choice")
-    called = {_field(item, "call_id") for item in (*earlier, *asked.items) if _field(item, "type") == "function_call"}
+    calls = [item for item in (*earlier, *asked.items) if _field(item, "type") == "function_call"]
+    called = {_field(item, "call_id") for item in calls} - {None}
     for item in asked.items:
         if _field(item, "type") == "function_call_output" and _field(item, "call_id") not in called:
             raise invalid(
