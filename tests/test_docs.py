@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import shlex
@@ -14,6 +15,10 @@ import pytest
 from app.cli import COMMANDS
 from app.cli.demo import KEYS, Demo
 from app.settings.reference import settings_table
+from app.simulator.bill import BillLine
+from app.simulator.models import GROUPS
+from app.simulator.registry import behaviour_of
+from app.simulator.request import SIMULATE_HEADER
 from tests.cli.irg import irg
 
 ROOT = Path(__file__).parent.parent
@@ -117,3 +122,20 @@ def test_every_tested_client_stands_in_the_readme(release: str) -> None:
     """Whoever uses one of them sees that it is tested, and in which release."""
     section = README.split("## Clients")[1].split("\n## ")[0]
     assert release in re.findall(r"\d+\.\d+", section)
+
+
+def test_the_simulator_is_told_as_it_is() -> None:
+    """Every `sim/…` name exists, each group has its row, and the header and the bill's fields are called so."""
+    section = README.split("## The simulator")[1].split("\n## ")[0]
+    names = re.findall(r"`(sim/[a-z0-9-]+(?::[0-9]+)?)`", section)
+    assert len(names) > 30
+    for name in names:
+        behaviour_of(name)
+    rows = [
+        cell.strip() for about in re.findall(r"^\| ([a-z ,]+) \|", section, re.MULTILINE) for cell in about.split(",")
+    ]
+    assert rows[1:] == list(GROUPS)
+    assert f"`{SIMULATE_HEADER}: " in section
+    fields = {field.name for field in dataclasses.fields(BillLine)}
+    bill = section.split("The **bill**")[1]
+    assert {*re.findall(r"`([a-z_0-9]+)`", bill)} - {"free"} <= fields
