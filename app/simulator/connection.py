@@ -8,8 +8,10 @@ with what it writes here, in order, since both end in the same transport.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 from uvicorn.config import Config
@@ -54,6 +56,20 @@ class Connection:
             protocol.transport.write(raw)
             await protocol.flow.drain()
 
+    @contextlib.asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """What is written inside travels in one piece, as far as it fits into one (on Linux)."""
+        raw = self._protocol.transport.get_extra_info("socket")
+        cork = getattr(socket, "TCP_CORK", None)
+        if raw is None or cork is None:
+            yield
+            return
+        raw.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        yield
+        await self._flushed()
+        if not self._protocol.transport.is_closing():
+            raw.setsockopt(socket.IPPROTO_TCP, cork, 0)
+
     async def close(self) -> None:
         """Ends the connection after what was written, wherever the answer stands."""
         self._leave()
@@ -63,8 +79,7 @@ class Connection:
         """Breaks the connection, after what was written has left."""
         transport = self._protocol.transport
         self._leave()
-        transport.set_write_buffer_limits(high=0)  # so that `drain` waits for the last byte
-        await self._protocol.flow.drain()
+        await self._flushed()
         raw = transport.get_extra_info("socket")
         if raw is not None and not transport.is_closing():
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -73,6 +88,12 @@ class Connection:
     async def gone(self) -> None:
         """Returns when the other side has closed the connection."""
         await self._protocol.lost.wait()
+
+    async def _flushed(self) -> None:
+        """Returns when the kernel has every byte."""
+        self._protocol.transport.set_write_buffer_limits(high=0)  # so that `drain` waits for the last one
+        await self._protocol.flow.drain()
+        self._protocol.transport.set_write_buffer_limits()
 
     def _leave(self) -> None:
         # Or uvicorn takes an answer without an end for a fault of the application.

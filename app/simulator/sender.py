@@ -73,28 +73,40 @@ class Sender:
 
     async def end(self, coded: bytes = b"") -> None:
         """The last bytes, and the end, whichever it is."""
-        error = self._transfer.length_error
-        if error is not None and error < 0:
-            await self._wire.last(coded[:error])
-            await self._wire.connection.write(coded[error:])
+        error = self._transfer.length_error or 0
+        if error < 0:
+            await self._end_and_more(coded[:error], coded[error:])
+        elif error == 0 and self._ends_cleanly and self._transfer.piece_bytes is None:
+            await self._end_and_more(coded, self._transfer.behind)
+        else:
+            await self.send(coded)
+            await self._end_by(By.CLOSE if error else self._ending.by)
+
+    async def _end_and_more(self, coded: bytes, behind: bytes) -> None:
+        """A clean end; what stands behind it comes with it, so that a reader has it before its next request."""
+        if not behind:
+            await self._wire.last(coded)
             return
-        await self.send(coded)
-        await self._end_by(By.CLOSE if error else self._ending.by)
+        async with self._wire.connection.together():
+            await self._wire.last(coded)
+            await self._wire.connection.write(behind)
 
     async def _end_by(self, by: By) -> None:
-        if by is By.FRAMING or (self._ending.at is At.TERMINAL and not self._stream):
-            await self._wire.last()
-            if self._transfer.behind:
-                await self._wire.connection.write(self._transfer.behind)
-            return
         connection = self._wire.connection
-        if by is By.SILENCE:
+        if self._ends_cleanly and by is not By.CLOSE:
+            await self._wire.last()
+        elif by is By.SILENCE:
             await connection.gone()
         elif by is By.RESET:
             await connection.reset()
         else:
             await connection.write({By.HALF_CHUNK: _HALF_CHUNK, By.BAD_CHUNK: _BAD_CHUNK}.get(by, b""))
             await connection.close()
+
+    @property
+    def _ends_cleanly(self) -> bool:
+        # A body that is no stream is whole without a terminal event.
+        return self._ending.by is By.FRAMING or (self._ending.at is At.TERMINAL and not self._stream)
 
     async def no_answer(self) -> None:
         """What comes in the place of an answer."""

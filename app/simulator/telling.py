@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 
 from app.simulator.amounts import charge_for
-from app.simulator.behaviours import At, Behaviour, Failing, Form, Streamed, Telling, Told
+from app.simulator.behaviours import At, Behaviour, Failing, Form, Kind, Streamed, Telling, Told
 from app.simulator.envelope import Priced
 from app.simulator.errors import ErrorAnswer
 
 TRUE_COST, CHARGED, FREE = "true_cost", "charged", "free"
+
+# Of a picture. Whoever reads an answer need not hold more of it than that.
+_READABLE_BYTES_MAX = 60_000_000
 
 # A cost in USD: a JSON number, not negative, and not more than anything here costs (RFC 8259 §6).
 _USABLE = re.compile(r"(?:0|[1-9][0-9]{0,3})(?:\.[0-9]+)?(?:[eE]-?[0-9]{1,2})?|-0(?:\.0+)?")
@@ -60,6 +63,8 @@ def mismatches(behaviour: Behaviour, priced: Priced, *, stream: bool) -> bool:
 def _comes(behaviour: Behaviour, *, stream: bool) -> bool:
     """All that tells of costs leaves, in a form that can be read."""
     if behaviour.unreadable or behaviour.transfer.instead or (stream and behaviour.unreadable_stream):
+        return False
+    if behaviour.kind is Kind.IMAGE and behaviour.size_bytes > _READABLE_BYTES_MAX:
         return False
     # A body that is no stream has no terminal event to leave out.
     return behaviour.ending.at is At.WHOLE or (behaviour.ending.at is At.TERMINAL and not stream)

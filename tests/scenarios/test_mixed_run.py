@@ -41,8 +41,6 @@ BROKEN = {name for name, behaviour in REGISTRY.items() if behaviour.ending.by is
     "sim/key-in-body",
     "sim/key-in-pieces",
 }
-# Bytes behind an answer may meet the next request on the connection after it was written: nobody can tell them apart.
-STRAY = {"sim/second-answer", "sim/garbage-behind", "sim/length-too-short"}
 RESETTING = {name for name, behaviour in REGISTRY.items() if behaviour.ending.by is By.RESET}
 PRICED = ["openai/gpt-5", "openai/gpt-4o-mini", "openai/gpt-4o-mini:both"]
 
@@ -65,7 +63,7 @@ _LAST = Plan("sim/fast", stream=False, words=1, leaves_after=None, by_reset=Fals
 
 
 def plans(chance: random.Random) -> list[Plan]:
-    models = [SLOW.get(name, name) for name in REGISTRY if name not in STRAY] + PRICED * 10
+    models = [SLOW.get(name, name) for name in REGISTRY] + PRICED * 10
     weights = [RARE.get(name, 1.0) for name in models]
     return [_plan(chance, model) for model in chance.choices(models, weights, k=REQUESTS)]
 

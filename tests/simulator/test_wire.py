@@ -221,7 +221,7 @@ async def test_a_model_that_is_not_listed_is_refused(simulator: SimulatorUnderTe
 
 async def test_a_header_names_the_behaviour_of_any_model(simulator: SimulatorUnderTest) -> None:
     """With or without its prefix, with its suffixes; the model's price stays."""
-    for value in ("slow:1:both", "sim/slow:1:both"):
+    for value in ("stream-pause:1:both", "sim/stream-pause:1:both"):
         answer = await simulator.post("openai/gpt-5", headers={SIMULATE_HEADER: value}, stream=True)
         end = json.loads(answer.text.split("data: ")[-1])["response"]
         assert (end["model"], "cost" in end) == ("openai/gpt-5", True)
