@@ -34,6 +34,8 @@ def check_tools(asked: Asked, earlier: Sequence[Any]) -> None:
             raise invalid("Tool choice 'function' not found in 'tools' parameter.", "tool_choice")
     calls = [item for item in (*earlier, *asked.items) if _field(item, "type") == "function_call"]
     called = {_field(item, "call_id") for item in calls} - {None}
+    if any(_field(item, "type") == "item_reference" for item in asked.items):
+        return  # a stored item by its id alone: it may be the call
     for item in asked.items:
         if _field(item, "type") == "function_call_output" and _field(item, "call_id") not in called:
             raise invalid(

@@ -66,6 +66,7 @@ def test_a_result_belongs_to_a_call_of_this_turn_or_an_earlier_one() -> None:
     """In the input, or in the stored conversation."""
     check_tools(asked(input=[CALL, RESULT]), ())
     check_tools(asked(input=[RESULT]), (CALL,))
+    check_tools(asked(input=[{"type": "item_reference", "id": "fc_1"}, RESULT]), ())
 
 
 async def test_a_conversation_is_kept_with_its_input(simulator: SimulatorUnderTest) -> None:
