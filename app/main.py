@@ -7,6 +7,7 @@ logic lives here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,12 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import __version__
+from app.accounts.catalog import Catalog
 from app.admin import build_admin
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
 from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
+from app.proxy.models import models_router
+from app.proxy.upstream.get import fetch_models
 from app.proxy.upstream.port import Upstream
 from app.settings import Settings
 from app.wiring import Services
@@ -50,6 +54,7 @@ class Gateway:
             self.inflight,
         )
         self.drain_seconds = DRAIN_SECONDS
+        self.catalog = Catalog(services.store, partial(fetch_models, settings))
         self.fastapi = self._fastapi()
         self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
 
@@ -71,6 +76,7 @@ class Gateway:
         """Ends what is left, then closes upstream and ledger, in this order."""
         self.begin_drain()
         await self.inflight.drain(self.drain_seconds)
+        await self.catalog.aclose()
         await self.upstream.aclose()
         await self.services.aclose()
 
@@ -85,6 +91,7 @@ class Gateway:
         for path in sorted(PATHS):
             app.router.routes.append(Route(path.decode(), endpoint=self.endpoint, methods=None))
         app.include_router(build_admin(self.services))
+        app.include_router(models_router(self.services.keyring, self.catalog))
         app.add_api_route("/healthz", healthz, tags=["health"])
         app.add_api_route("/readyz", self._readyz, tags=["health"])
         _answer_errors_in_openai_shape(app, proxy_settings(self.services.settings).base_url)

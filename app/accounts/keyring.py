@@ -63,6 +63,17 @@ class Keyring:
             self._known[secret_hash] = known
         return known
 
+    async def holder(self, authorization: bytes | None) -> KeyRecord | None:
+        """The key behind an Authorization header, if it may be used now; None for every kind of refusal.
+
+        For what a key holder may see; requests are judged at admission. Raises: `LedgerUnavailable`.
+        """
+        secret = parse_bearer(authorization)
+        if secret is None:
+            return None
+        key = await self._store.read(queries.key_behind, hash_secret(secret), self._now())
+        return key if key is not None and key.state is KeyState.ACTIVE else None
+
     # --- keys -------------------------------------------------------------------------------
 
     async def create(self, spec: NewKey) -> tuple[KeyRecord, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
@@ -67,6 +67,14 @@ def model_not_allowed(model: str, allowed: Sequence[str]) -> ApiError:
         type="permission_error",
         param="model",
     )
+
+
+def model_not_found(model: str, allowed: Iterable[str]) -> ApiError:
+    """For the list of models only: a request for an unknown model is the upstream's to judge."""
+    nearest = difflib.get_close_matches(model, list(allowed), n=1, cutoff=0.5)
+    hint = f" Nearest: {nearest[0]}." if nearest else ""
+    message = f"There is no model {_quoted(model)} that this key may use.{hint}"
+    return ApiError(404, "model_not_found", message, param="model")
 
 
 def response_not_found(reference: str, param: str = "previous_response_id") -> ApiError:
@@ -153,6 +161,16 @@ def upstream_unreachable(fault: str) -> ApiError:
         "upstream_unreachable",
         f"The upstream could not be reached ({fault}). Nothing was sent.",
         type="upstream_error",
+    )
+
+
+def models_unknown(reason: str) -> ApiError:
+    return ApiError(
+        502,
+        "upstream_unreachable",
+        f"The list of models is not known yet: {reason}. Requests may work all the same; try the list again shortly.",
+        type="upstream_error",
+        headers=(("retry-after", "30"),),
     )
 
 

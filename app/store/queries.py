@@ -31,6 +31,15 @@ def key_of_secret(connection: Connection, secret_hash: str) -> str | None:
     return found
 
 
+def key_behind(connection: Connection, secret_hash: str, now: datetime) -> KeyRecord | None:
+    """The key that a secret opens now, whatever the key's state; None once the secret's own grace is over."""
+    at = to_ms(now)
+    opens = (key_secrets.c.hash == secret_hash) & or_(key_secrets.c.expires_at.is_(None), key_secrets.c.expires_at > at)
+    row = connection.execute(_keys().where(keys.c.id == select(key_secrets.c.key_id).where(opens).scalar_subquery()))
+    found = row.first()
+    return None if found is None else _key(found, now)
+
+
 def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
     """A key by its id or name. Raises: `RowMissing`."""
     row = connection.execute(_keys().where(_is(keys, ref))).first()

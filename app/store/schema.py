@@ -162,3 +162,12 @@ instances = _table(
     Column("heartbeat_at", Whole, nullable=False),
     Column("ended_at", Whole),
 )
+
+# The upstream's list of models as it was told last: one row.
+catalog = _table(
+    "catalog",
+    Column("id", Whole, primary_key=True, autoincrement=False),
+    Column("fetched_at", Whole, nullable=False),
+    Column("models", Text, nullable=False),  # as core.catalog writes it
+    CheckConstraint("id = 1", name="catalog_one_row"),
+)

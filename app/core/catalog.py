@@ -1,0 +1,110 @@
+"""The upstream's list of models, read from whatever shape it has and written in OpenAI's.
+
+Lives here: reading, filtering, writing. Known shapes: an array, the same under `data` or
+`models`, an object keyed by id; entries are objects with an `id`, or the ids themselves.
+Fetching and keeping the list is `accounts.catalog`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.core.patterns import model_allowed
+
+ID_CHARACTERS_MAX = 200
+_LISTS = ("data", "models")
+_TIME_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    id: str
+    created: int  # seconds since 1970; 0 = the upstream does not say
+    owned_by: str
+
+
+def read_catalog(document: bytes) -> tuple[Model, ...]:
+    """The models that answer with text, in the upstream's order, each once.
+
+    Entries that say what they put out, and do not name text, are left out; so are entries without a usable id.
+    Raises: `ValueError` when this is no list of models, or one without any.
+    """
+    try:
+        content = json.loads(document)
+    except (UnicodeDecodeError, RecursionError, ValueError):
+        raise ValueError("the list of models is not JSON") from None
+    if isinstance(content, dict) and content.get("error") is not None:
+        raise ValueError("the list of models is an error")
+    found: dict[str, Model] = {}
+    for model_id, entry in _entries(content):
+        if _usable(model_id) and _puts_out_text(entry):
+            found.setdefault(model_id, Model(model_id, _created(entry), _owner(model_id, entry)))
+    if not found:
+        raise ValueError("the list of models holds none that answers with text")
+    return tuple(found.values())
+
+
+def allowed_models(models: Iterable[Model], patterns: Iterable[str]) -> tuple[Model, ...]:
+    """What a key with these patterns may use; no pattern = everything."""
+    allowed = tuple(patterns)
+    return tuple(model for model in models if model_allowed(model.id, allowed))
+
+
+def openai_model(model: Model) -> dict[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+
+
+def openai_list(models: Iterable[Model]) -> dict[str, Any]:
+    """`GET /models` as OpenAI's SDKs read it."""
+    return {"object": "list", "data": [openai_model(model) for model in models]}
+
+
+def dump(models: Iterable[Model]) -> str:
+    """For the database; `load` reads it."""
+    return json.dumps([asdict(model) for model in models])
+
+
+def load(text: str) -> tuple[Model, ...]:
+    return tuple(Model(**entry) for entry in json.loads(text))
+
+
+def _entries(content: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Pairs of id and entry, whatever the shape."""
+    if isinstance(content, dict):
+        inner = next((content[name] for name in _LISTS if isinstance(content.get(name), list | dict)), None)
+        if inner is not None:
+            yield from _entries(inner)
+            return
+        for key, entry in content.items():
+            if isinstance(entry, dict):
+                yield entry.get("id", key), entry
+    elif isinstance(content, list):
+        for entry in content:
+            yield (entry.get("id"), entry) if isinstance(entry, dict) else (entry, {})
+
+
+def _usable(model_id: Any) -> bool:
+    return isinstance(model_id, str) and 0 < len(model_id) <= ID_CHARACTERS_MAX and model_id.isprintable()
+
+
+def _puts_out_text(entry: Mapping[str, Any]) -> bool:
+    architecture = entry.get("architecture")
+    said = architecture if isinstance(architecture, dict) else entry
+    modalities = said.get("output_modalities")
+    return "text" in modalities if isinstance(modalities, list) else True
+
+
+def _created(entry: Mapping[str, Any]) -> int:
+    created = entry.get("created")
+    return created if type(created) is int and 0 <= created <= _TIME_MAX else 0
+
+
+def _owner(model_id: str, entry: Mapping[str, Any]) -> str:
+    owner = entry.get("owned_by")
+    if isinstance(owner, str) and owner.isprintable():
+        return owner
+    maker, slash, _ = model_id.partition("/")
+    return maker if slash else ""
