@@ -32,7 +32,7 @@ _CHUNK = 500
 
 
 class Database:
-    """Opening it migrates it. Raises: `SchemaTooNew`, the driver's errors, `OSError`."""
+    """Opening it migrates it. Raises: `SchemaTooNew`, `UpgradeFailed`, the driver's errors, `OSError`."""
 
     def __init__(self, path: Path, durability: str, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class Database:
         with contextlib.ExitStack() as undo:
             self.connection = WritingConnection(path, durability)
             undo.callback(self.connection.close)
-            migrate(self.connection.sql)
+            migrate(self.connection.sql, path)
             self.spool = Spool(spool_path(path))
             undo.pop_all()
         self.instance_id = new_id("inst", clock())

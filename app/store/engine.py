@@ -33,7 +33,8 @@ ADMIT_WAIT_SECONDS = 3.0
 
 
 async def open_store(path: Path, *, durability: str = "process", clock: Callable[[], datetime] = now) -> Store:
-    """Opens the ledger at a path, made if absent. Raises: `StoreLocked`, `SchemaTooNew`, `BadDatabaseUrl`.
+    """Opens the ledger at a path, made if absent. Raises: `StoreLocked`, `SchemaTooNew`, `UpgradeFailed`,
+    `BadDatabaseUrl`.
 
     `durability`: `process` (a killed process loses nothing) or `power` (nor does a power cut).
     """

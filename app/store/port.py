@@ -34,6 +34,10 @@ class SchemaTooNew(StoreError):
     """The database was written by a newer version of the gateway."""
 
 
+class UpgradeFailed(StoreError):
+    """The database is of an older version, and was left as it is."""
+
+
 class BadDatabaseUrl(StoreError):
     """The database URL names nothing that can be opened."""
 
