@@ -33,9 +33,6 @@ DATABASE_NAME = "demo.db"
 BILL_NAME = "demo-bill.jsonl"
 LOG_NAME = "demo.log"
 
-# Key and team.
-KEYS = (("alice", "research"), ("bob", "research"), ("ci-bot", "automation"))
-
 _GRACE_SECONDS = 5
 
 
@@ -87,7 +84,7 @@ With Python (pip install openai)
   client = OpenAI(base_url="{url}/v1/openai", api_key="{secret}")
   print(client.responses.create(model="openai/gpt-4o-mini", input="Say hello").output_text)
 
-What it cost whom, in another terminal
+What it cost whom, in another terminal (the weeks before today are invented, and tagged so)
   export IRG_URL={url} IRG_ADMIN_TOKEN={admin_token}
   uv run irg usage
   uv run irg requests tail
@@ -118,6 +115,8 @@ def _run(simulator: SimulatorChild, upstream_key: str, listen: tuple[str, int], 
     # The heavy imports come while the simulator starts.
     import uvloop
 
+    from app.cli.demo_history import invent_history
+    from app.core.clock import now
     from app.store.port import StoreError
     from app.telemetry import configure
 
@@ -126,6 +125,7 @@ def _run(simulator: SimulatorChild, upstream_key: str, listen: tuple[str, int], 
         configure("info", secrets=[upstream_key, admin_token], stream=log)
         try:
             settings = _settings(simulator.url, upstream_key, listen, directory)
+            invent_history(settings.database_path, now())
             uvloop.run(_serve(settings, admin_token, directory, json=json))
         except (StoreError, OSError) as error:
             text = error.strerror if isinstance(error, OSError) else None
@@ -180,21 +180,11 @@ async def _play(ready: Ready, admin_token: str, directory: Path, *, json: bool) 
 
 
 async def _team_keys(ready: Ready) -> dict[str, str]:
-    """Secrets by name. Keys of a kept demo get new ones: nobody can be shown the old."""
-    from app.accounts.errors import NameTaken
-    from app.core.views import NewKey
+    """Secrets by name, made anew: nobody knows those of the history's keys, or of a kept demo's."""
+    from app.cli.demo_history import HABITS
 
     keyring = ready.gateway.services.keyring
-    for team in dict.fromkeys(team for _, team in KEYS):
-        with contextlib.suppress(NameTaken):
-            await keyring.create_team(team)
-    made: dict[str, str] = {}
-    for name, team in KEYS:
-        try:
-            _, made[name] = await keyring.create(NewKey(name, team=team, tags=("demo",)))
-        except NameTaken:
-            _, made[name] = await keyring.rotate(name)
-    return made
+    return {habit.name: (await keyring.rotate(habit.name))[1] for habit in HABITS}
 
 
 @contextlib.contextmanager
