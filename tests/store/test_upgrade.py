@@ -1,0 +1,129 @@
+"""Upgrade and the way back: the ledger of every released version opens, and a copy is made before it is changed."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.accounts.reports import Reports
+from app.core.clock import from_ms
+from app.core.records import State
+from app.core.views import KeyFilter
+from app.core.windows import Period
+from app.store.engine import open_store
+from app.store.migrate import HEAD
+from app.store.port import BadDatabaseUrl, UpgradeFailed
+from app.store.queries import list_keys
+
+# Each is the dump of a ledger that its version filled: every kind of end, two teams' keys, one request still open.
+RELEASED = sorted((Path(__file__).parent / "released").glob("*.sql"))
+YEAR = Period(from_ms(1_767_225_600_000), from_ms(1_798_761_600_000))  # 2026
+
+
+@pytest.fixture(params=RELEASED, ids=lambda dump: str(dump.stem))
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The database of a released version, as that version left it."""
+    path = tmp_path / "gateway.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(request.param.read_text("utf-8"))
+    connection.close()
+    return path
+
+
+def content(path: Path, *tables: str) -> dict[str, list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    try:
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in tables}
+    finally:
+        connection.close()
+
+
+def revision(path: Path) -> object:
+    ((found,),) = content(path, "alembic_version")["alembic_version"]
+    return found
+
+
+ALL = ("requests", "keys", "teams", "key_secrets", "usage", "responses", "instances", "alembic_version")
+
+
+async def test_the_ledger_of_a_released_version_opens_with_everything_in_it(released: Path) -> None:
+    """Every closed row, key and total is as it was; what was open is unknown; the proof adds up."""
+    before = {row[0]: row for row in content(released, "requests")["requests"]}
+    store = await open_store(released)
+    reports = Reports(store, zone=ZoneInfo("UTC"))
+    rows = {row.id: row async for some in reports.export(YEAR) for row in some}
+    assert rows.keys() == before.keys()
+    lost = [row for row in rows.values() if row.unknown_reason == "instance_lost"]
+    assert [row.model for row in lost] == ["sim/slow:3000"]
+    assert {row.state for row in rows.values()} == {State.SETTLED, State.FREE, State.UNKNOWN}
+    assert sum(row.true_cost_picodollars or 0 for row in rows.values()) > 0
+    assert (await reports.verify()).ok
+    keys = await store.read(list_keys, KeyFilter(), None, 10, from_ms(1_797_000_000_000))
+    assert [(key.name, key.team, key.state) for key in keys.items] == [
+        ("alice", "research", "active"),
+        ("bob", None, "active"),
+        ("gone", None, "revoked"),
+    ]
+    await store.aclose()
+    assert revision(released) == HEAD
+
+
+async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
+    """Whole, for its owner alone; with it in the ledger's place everything is as before the upgrade."""
+    old, before = revision(released), content(released, *ALL)
+    await (await open_store(released)).aclose()
+    copy = released.with_name(f"gateway.db.before-{HEAD}")
+    if old == HEAD:  # the newest release has nothing to upgrade
+        assert not copy.exists()
+        return
+    assert content(copy, *ALL) == before
+    assert copy.stat().st_mode & 0o077 == 0
+    assert not copy.with_name(copy.name + ".part").exists()
+    copy.replace(released)
+    await (await open_store(released)).aclose()
+    assert content(copy, *ALL) == before
+
+
+async def test_the_readmes_way_back_works(released: Path, tmp_path: Path) -> None:
+    """As it is written there; what was booked since is kept aside."""
+    old, before = revision(released), content(released, *ALL)
+    if old == HEAD:
+        return
+    data = tmp_path / "place" / "data"
+    data.mkdir(parents=True)
+    path = released.rename(data / "gateway.db")
+    await (await open_store(path)).aclose()
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (command,) = [line for line in readme.splitlines() if line.startswith("mkdir -p data/newer")]
+    subprocess.run(["sh", "-c", command], cwd=data.parent, check=True)
+    assert content(path, *ALL) == before
+    assert revision(data / "newer" / "gateway.db") == HEAD
+
+
+async def test_without_room_for_the_copy_nothing_is_changed(released: Path) -> None:
+    """The sentence says how much room is wanted, and the older version goes on."""
+    if revision(released) == HEAD:
+        return
+    before = content(released, *ALL)
+    (released.with_name(f"gateway.db.before-{HEAD}.part")).mkdir()
+    with pytest.raises(UpgradeFailed, match=r"copied to gateway\.db\.before-\d+ .* Nothing was changed.* bytes"):
+        await open_store(released)
+    assert content(released, *ALL) == before
+
+
+async def test_an_upgrade_that_fails_half_way_changes_nothing(released: Path) -> None:
+    """All steps are one transaction: the older version still opens what is left."""
+    if revision(released) == HEAD:
+        return
+    connection = sqlite3.connect(released)
+    connection.execute("CREATE TABLE catalog (it TEXT)")  # in the way of a step
+    connection.commit()
+    connection.close()
+    before = content(released, *ALL)
+    with pytest.raises(BadDatabaseUrl, match="catalog already exists"):
+        await open_store(released)
+    assert content(released, *ALL) == before
