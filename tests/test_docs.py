@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS
-from app.cli.demo import KEYS, Demo
+from app.cli.demo import Demo
+from app.cli.demo_history import HABITS
 from app.settings.reference import settings_table
 from app.simulator.bill import BillLine
 from app.simulator.models import GROUPS
@@ -102,7 +103,7 @@ def test_every_command_in_the_readme_is_understood(command: str) -> None:
 def test_the_demo_prints_what_the_readme_shows() -> None:
     """The first lines of its page, with the secrets left out."""
     shown = README.split("uv run irg demo\n")[1].split("```")[0]
-    page = Demo("http://127.0.0.1:8000", "", "", dict.fromkeys((name for name, _ in KEYS), "irg_…"), ROOT).page()
+    page = Demo("http://127.0.0.1:8000", "", "", dict.fromkeys((habit.name for habit in HABITS), "irg_…"), ROOT).page()
     assert page.startswith(shown)
 
 

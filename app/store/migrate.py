@@ -14,8 +14,10 @@ from typing import cast
 
 from sqlalchemy import Connection, text
 
-from app.store.log import log
 from app.store.port import SchemaTooNew, UpgradeFailed
+from app.telemetry import get_logger
+
+log = get_logger("ledger")
 
 # The newest revision in `migrations/versions`; a test holds the two together.
 HEAD = "0002"
