@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.catalog import Model, allowed_models, dump, load, openai_list, read_catalog
+from app.simulator.listing import SHAPES, models_answer
+from app.simulator.prices import PRICES
+from app.simulator.registry import REGISTRY
 
 ENTRIES: list[dict[str, Any]] = [
     {"id": "openai/gpt-5", "created": 1754000000, "architecture": {"output_modalities": ["text"]}},
@@ -89,3 +92,14 @@ def test_a_key_sees_what_it_may_use() -> None:
         "object": "list",
         "data": [{"id": "openai/gpt-5", "object": "model", "created": 1754000000, "owned_by": "openai"}],
     }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_simulators_lists_are_read_or_refused(shape: str) -> None:
+    """Every shape that it knows gives the same models; what is empty, broken or an error gives none."""
+    answer = models_answer({"output_modalities": "text"}, shape)
+    if shape in ("empty", "broken", "error", "html", "text"):
+        with pytest.raises(ValueError, match="the list of models"):
+            read_catalog(answer.body)
+        return
+    assert {model.id for model in read_catalog(answer.body)} == {*PRICES, *REGISTRY}
