@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from app.accounts.corrections import Corrections
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
@@ -28,6 +29,7 @@ class Services:
     keyring: Keyring
     ledger: Ledger
     reports: Reports
+    corrections: Corrections
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process begins to end
 
     async def aclose(self) -> None:
@@ -40,12 +42,14 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
 
     Raises: what `open_store` raises: the database is in use, newer than this version, or not writable.
     """
-    store = await open_store(settings.database_path, durability=settings.durability)
+    zone = ZoneInfo(settings.timezone)
+    store = await open_store(settings.database_path, durability=settings.durability, zone=zone)
     return Services(
         settings=settings,
         admin_token=admin_token,
         store=store,
         keyring=Keyring(store),
         ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
-        reports=Reports(store, zone=ZoneInfo(settings.timezone)),
+        reports=Reports(store, zone=zone),
+        corrections=Corrections(store, zone=zone),
     )

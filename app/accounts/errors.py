@@ -52,6 +52,10 @@ class RequestNotFound(NotFound):
         )
 
 
+class CannotResolve(Conflict):
+    """A request whose cost is no longer, or was never, unknown; or rows that changed since they were looked at."""
+
+
 class NameTaken(Conflict):
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(

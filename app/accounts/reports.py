@@ -5,19 +5,21 @@ Knows neither SQL nor HTTP. Every figure comes from the same few reads, so that 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
+from app.accounts.errors import BadValue
+from app.accounts.exports import Entry, entries
+from app.accounts.reading import explained
 from app.core.clock import now
 from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
-from app.store import queries, totals, verify
-from app.store.port import RowMissing, Store
+from app.store import queries, search, totals, verify, verify_books
+from app.store.port import Store
 
-# An export is read in steps of so many rows: memory stays the same however long it is.
-EXPORT_ROWS = 1000
+# A report is grouped by at most so many things at once.
+DIMENSIONS_MAX = 2
 
 
 class Reports:
@@ -37,51 +39,52 @@ class Reports:
         except ValueError as error:
             raise BadValue(f"{error}.".replace("..", "."), param="period") from None
 
-    async def usage(self, period: Period, by: GroupBy = GroupBy.KEY) -> UsageReport:
-        return await self._store.read(totals.usage_report, period, by, self.zone)
+    async def usage(self, period: Period, *by: GroupBy) -> UsageReport:
+        """Sums in groups of one value for each of `by` (one or two different ones; by key without any).
+
+        Raises: `BadValue`.
+        """
+        dimensions = by or (GroupBy.KEY,)
+        if len(dimensions) > DIMENSIONS_MAX or len(set(dimensions)) < len(dimensions):
+            raise BadValue(
+                "Usage is grouped by one or two different ones of key, team, model, day and tag.", param="by"
+            )
+        return await self._store.read(totals.usage_report, period, dimensions, self.zone)
 
     async def requests(
         self, wanted: RequestFilter | None = None, *, after: str | None = None, limit: int = 100
     ) -> Page[RequestRecord]:
-        """Newest first. Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`."""
+        """Newest first. A page may be short and still have a `next`: a long ledger is searched bit by bit.
+
+        Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`.
+        """
         if not 1 <= limit <= PAGE_MAX:
             raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
         if after is not None and not after.startswith("req_"):
             raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
-        try:
-            return await self._store.read(queries.list_requests, wanted or RequestFilter(), after, limit)
-        except RowMissing as error:
-            if error.kind == "team":
-                raise TeamNotFound(error.ref, await self._store.read(queries.team_names)) from None
-            raise KeyNotFound(error.ref, await self._store.read(queries.key_names)) from None
+        return await explained(self._store, search.list_requests, wanted or RequestFilter(), after, limit)
 
     async def request(self, ref: str) -> RequestRecord:
         """By our id, the upstream's request id, or the response's id. Raises: `RequestNotFound`."""
-        try:
-            return await self._store.read(queries.find_request, ref)
-        except RowMissing:
-            raise RequestNotFound(ref) from None
+        return await explained(self._store, queries.find_request, ref)
 
-    async def export(self, period: Period) -> AsyncIterator[tuple[RequestRecord, ...]]:
-        """Every request of a period, oldest first, in steps; rows added meanwhile come last."""
-        wanted = RequestFilter(from_at=period.from_at, to_at=period.to_at)
-        after: str | None = None
-        while True:
-            page = await self._store.read(_oldest_first, wanted, after, EXPORT_ROWS)
-            if page.items:
-                yield page.items
-            if page.next is None:
-                return
-            after = page.next
+    def export(self, wanted: RequestFilter) -> AsyncIterator[Sequence[Entry]]:
+        """What counts in a period, oldest first, in steps: see `exports.entries`."""
+        return entries(self._store, wanted)
 
     async def verify(self) -> Verification:
         """Recomputes every total from the rows and compares."""
         rows, differences = 0, list[Difference]()
-        next_ms: int | None = 0
-        while next_ms is not None:
-            step = await self._store.read(verify.verify_step, next_ms)
-            rows, next_ms = rows + step.rows, step.next_ms
-            differences += step.differences
+        for check in (verify.verify_step, verify_books.verify_days):
+            next_ms: int | None = 0
+            while next_ms is not None:
+                step = await self._store.read(check, next_ms)
+                rows, next_ms = rows + step.rows, step.next_ms
+                differences += step.differences
+        after: str | None = ""
+        while after is not None:
+            found, after = await self._store.read(verify_books.verify_adjustments, after)
+            differences += found
         return Verification(not differences, rows, tuple(differences[: verify.DIFFERENCES_MAX]))
 
     async def closed_since(self, seq: int, limit: int = 500) -> list[RequestRecord]:
@@ -90,7 +93,3 @@ class Reports:
 
     async def last_closed_seq(self) -> int:
         return await self._store.read(queries.last_closed_seq)
-
-
-def _oldest_first(connection: object, wanted: RequestFilter, after: str | None, limit: int) -> Page[RequestRecord]:
-    return queries.list_requests(connection, wanted, after, limit, oldest_first=True)  # type: ignore[arg-type]

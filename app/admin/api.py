@@ -37,7 +37,7 @@ def build_admin(services: Services) -> APIRouter:
     )
     KeyRoutes(services.keyring, services.reports.zone).add_to(router)
     TeamRoutes(services.keyring).add_to(router)
-    RequestRoutes(services.reports).add_to(router)
+    RequestRoutes(services.reports, services.corrections).add_to(router)
     UsageRoutes(services.reports).add_to(router)
     ExportRoutes(services.reports).add_to(router)
     EventRoutes(services.reports, services.closing).add_to(router)

@@ -7,26 +7,44 @@ Lives here: the fields and, for each, the sentence that says what to write. What
 from __future__ import annotations
 
 import difflib
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.core.records import KeyState, State
-from app.core.views import PAGE_MAX, GroupBy
+from app.core.records import KeyState, Outcome, State
+from app.core.views import PAGE_MAX
 
 # What to write in each field: told with every refusal, and in /openapi.json.
 WRITE = {
     "name": "Write a name such as support-bot.",
     "team": "Write the name or id of a team.",
     "key": "Write the name or id of a key.",
-    "model": "Write one model name, exactly as requests name it.",
+    "model": "Write a model name or a glob, such as openai/*.",
     "models": 'Write a list of model names or globs, such as ["openai/*"]; an empty list allows all.',
     "tags": 'Write a list of words, such as ["prod"].',
     "expires_at": "Write a day (2027-01-01, its first instant in the gateway's time zone) or a time "
     "(2027-01-01T12:00:00Z).",
     "grace": "Write how long the old secret stays valid: 30m, 24h, 7d, or 0.",
-    "format": "Write csv or jsonl.",
+    "format": "Write csv, jsonl or parquet.",
+    "by": "Write one or two of key, team, model, day, tag: by=key or by=key,model.",
+    "status": "Write a status such as 200, or a class such as 5xx.",
+    "outcome": f"Write one of {', '.join(Outcome)}.",
+    "min_cost": "Write the least true cost in USD, such as 0.01.",
+    "max_cost": "Write the greatest true cost in USD, such as 0.01.",
+    "unknown_reason": "Write the reason as it is shown, such as instance_lost.",
+    "tag": "Write one tag, exactly as keys have it.",
+    "id": "Write how the request's id, its response's, or the upstream's request id begins.",
+    "ids": 'Write a list of request ids, such as ["req_..."]; or all: true.',
+    "all": "Write true for all unknown requests that meet the other conditions; or a list of ids.",
+    "cost": "Write the true cost of each request in USD, such as 0.0123.",
+    "charged": "Write what each was charged in USD; absent = the cost rounded up to 1/10,000.",
+    "reason": "Write why, such as 'as told by the provider'.",
+    "resolver": "Write who resolves it, such as alice.",
+    "again": "Write true to correct what was resolved before.",
+    "preview": "Write true to see what would change, without changing it.",
+    "expected": "Write how many requests the preview had; if they are more or fewer now, nothing is changed.",
     "limit": "Write a whole number from 1 to 1000.",
     "after": "Write the cursor that the page before gave as next.",
     "last": "Write a span such as 24h, 7d or 4w.",
@@ -60,6 +78,12 @@ class Strict(BaseModel):
                 sentence = f"There is no field {shown!r}.{_nearest(name, known)} Fields: {', '.join(known)}."
                 raise PydanticCustomError("unknown_field", "{sentence}", {"sentence": sentence, "field": shown})
         return given
+
+
+class Format(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 class NewKeyBody(Strict):
@@ -105,6 +129,15 @@ class RequestsQuery(PageQuery):
     team: str | None = Field(None, description=WRITE["team"])
     model: str | None = Field(None, description=WRITE["model"])
     state: State | None = None
+    outcome: Outcome | None = Field(None, description=WRITE["outcome"])
+    status: str | None = Field(None, description=WRITE["status"])
+    min_cost: str | None = Field(None, description=WRITE["min_cost"])
+    max_cost: str | None = Field(None, description=WRITE["max_cost"])
+    unknown_reason: str | None = Field(None, description=WRITE["unknown_reason"])
+    tag: str | None = Field(None, description=WRITE["tag"])
+    id: str | None = Field(None, description=WRITE["id"])
+    last: str | None = Field(None, description=WRITE["last"])
+    month: str | None = Field(None, description=WRITE["month"])
     from_: str | None = Field(None, alias="from", description=WRITE["from"])
     to: str | None = Field(None, description=WRITE["to"])
 
@@ -119,7 +152,44 @@ class PeriodQuery(Strict):
 
 
 class UsageQuery(PeriodQuery):
-    by: GroupBy = GroupBy.KEY
+    by: list[str] = Field(["key"], description=WRITE["by"])
+
+
+class ExportQuery(PeriodQuery):
+    """One of last, month, or from and to; everything without any."""
+
+    format: Format
+    key: str | None = Field(None, description=WRITE["key"])
+    team: str | None = Field(None, description=WRITE["team"])
+    model: str | None = Field(None, description=WRITE["model"])
+    tag: str | None = Field(None, description=WRITE["tag"])
+
+
+class ResolveOneBody(Strict):
+    cost: Text = Field(description=WRITE["cost"])
+    charged: Text | None = Field(None, description=WRITE["charged"])
+    reason: Text = Field(description=WRITE["reason"])
+    by: Text = Field("admin", description=WRITE["resolver"])
+    again: bool = Field(False, description=WRITE["again"])
+    preview: bool = Field(False, description=WRITE["preview"])
+
+
+class ResolveBody(ResolveOneBody):
+    """Either ids, or all with conditions, which all hold."""
+
+    ids: list[Text] = Field([], max_length=1000, description=WRITE["ids"])
+    all: bool = Field(False, description=WRITE["all"])
+    expected: int | None = Field(None, ge=0, description=WRITE["expected"])
+    key: Text | None = Field(None, description=WRITE["key"])
+    team: Text | None = Field(None, description=WRITE["team"])
+    model: Text | None = Field(None, description=WRITE["model"])
+    tag: Text | None = Field(None, description=WRITE["tag"])
+    outcome: Outcome | None = Field(None, description=WRITE["outcome"])
+    unknown_reason: Text | None = Field(None, description=WRITE["unknown_reason"])
+    last: Text | None = Field(None, description=WRITE["last"])
+    month: Text | None = Field(None, description=WRITE["month"])
+    from_: Text | None = Field(None, alias="from", description=WRITE["from"])
+    to: Text | None = Field(None, description=WRITE["to"])
 
 
 class EventsQuery(Strict):

@@ -1,48 +1,62 @@
-"""The export: every request of a period as CSV or JSON lines, oldest first, in constant memory.
+"""The export: what counts in a period as CSV, JSON lines or Parquet, oldest first, in constant memory.
 
-A CSV's text cells are made safe for spreadsheets: a cell that would be read as a formula gets
-a `'` before it (OWASP, CSV injection). Numbers and money are ours and stay as they are.
+Its entries add up to the period's usage. While it is written it is summed up and hashed; once it is
+complete, its summary can be fetched by the id in its head.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Callable, Iterable
-from enum import StrEnum
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from app.accounts.errors import NotFound
+from app.accounts.exports import Entry
 from app.accounts.reports import Reports
-from app.admin.bodies import PeriodQuery
-from app.admin.schemas import RequestShape, TokensShape, request_shape
-from app.admin.times import period_asked
-from app.core.views import RequestRecord
+from app.admin import parquet
+from app.admin.bodies import ExportQuery, Format
+from app.admin.filters import export_filter
+from app.admin.lines import csv_head, csv_lines, json_lines
+from app.admin.summary import SummaryShape, Tally
+from app.core.errors import bad_request
+from app.core.ids import new_id
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+EXPORT_ID_HEADER = "x-irg-export-id"
 
-# Before any request of any gateway, in every time zone.
-FIRST_DAY = "1970-01-02"
-
-TAG_SEPARATOR = ","  # no tag has one
-
-
-class Format(StrEnum):
-    CSV = "csv"
-    JSONL = "jsonl"
+# Summaries are kept for whoever has just fetched an export.
+SUMMARIES_KEPT = 100
 
 
-class ExportQuery(PeriodQuery):
-    """One of last, month, or from and to; everything without any."""
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How entries become bytes; `begin` and `end` may add some of their own."""
 
-    format: Format
+    media_type: str
+    begin: Callable[[], bytes]
+    add: Callable[[Sequence[Entry]], bytes]
+    end: Callable[[], bytes]
+
+
+def encoding_of(format: Format) -> Encoding:
+    """Raises: `ApiError` 400 (Parquet without its extra)."""
+    if format is Format.CSV:
+        return Encoding("text/csv", lambda: csv_head().encode(), lambda entries: csv_lines(entries).encode(), bytes)
+    if format is Format.JSONL:
+        return Encoding("application/x-ndjson", bytes, lambda entries: json_lines(entries).encode(), bytes)
+    if not parquet.is_installed():
+        raise bad_request(f"Parquet needs pyarrow, which is not installed. {parquet.HOW_TO_INSTALL}", "format")
+    pieces = parquet.ParquetPieces()
+    return Encoding("application/vnd.apache.parquet", bytes, pieces.add, pieces.end)
 
 
 class ExportRoutes:
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
+        self._summaries: dict[str, SummaryShape] = {}
 
     def add_to(self, router: APIRouter) -> None:
         router.add_api_route(
@@ -50,76 +64,57 @@ class ExportRoutes:
             self.export,
             methods=["GET"],
             response_class=StreamingResponse,
-            responses={200: {"content": {"text/csv": {}, "application/x-ndjson": {}}}},
+            responses={
+                200: {
+                    "content": {"text/csv": {}, "application/x-ndjson": {}, "application/vnd.apache.parquet": {}},
+                    "headers": {EXPORT_ID_HEADER: {"schema": {"type": "string"}}},
+                }
+            },
         )
+        router.add_api_route("/exports/{ident}", self.summary, methods=["GET"])
 
     async def export(self, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
-        """Every request of the period, oldest first: one a line, or the same columns flattened."""
-        batches = self._reports.export(period_asked(_or_everything(query), self._reports.zone))
+        """What counts in the period, oldest first: its requests, and adjustments of earlier months' requests.
+
+        One JSON object a line, or the same in columns. `x-irg-export-id` in the head names its summary.
+        """
+        wanted = export_filter(query, self._reports.zone)
+        encoding = encoding_of(query.format)
+        batches = self._reports.export(wanted)
         # Read before the head is sent: a ledger that cannot be read is a 503, not a cut file.
-        first = await anext(batches, None)
-        lines, head, kind = (csv_lines, csv_head, "text/csv") if query.format is Format.CSV else JSON_LINES
+        first = await anext(batches, None) or []
+        ident = new_id("exp")
+        tally = Tally(query, wanted)
         return StreamingResponse(
-            _text(head(), first or (), batches, lines),
-            media_type=kind,
-            headers={"content-disposition": f'attachment; filename="requests.{query.format.value}"'},
+            self._pieces(ident, tally, encoding, first, batches),
+            media_type=encoding.media_type,
+            headers={
+                "content-disposition": f'attachment; filename="requests.{query.format.value}"',
+                EXPORT_ID_HEADER: ident,
+            },
         )
 
+    async def summary(self, ident: str) -> SummaryShape:
+        """Rows, sums and SHA-256 of an export that was just fetched to its end."""
+        found = self._summaries.get(ident)
+        if found is None:
+            raise NotFound("There is no such export, or it is not complete; the last 100 are kept.", param="id")
+        return found
 
-def _or_everything(query: ExportQuery) -> ExportQuery:
-    """A file that was asked for without a period must not be cut short without a word."""
-    if query.last is query.month is query.from_ is query.to is None:
-        return query.model_copy(update={"from_": FIRST_DAY})
-    return query
-
-
-async def _text(
-    head: str,
-    first: Iterable[RequestRecord],
-    rest: AsyncIterator[Iterable[RequestRecord]],
-    lines: Callable[[Iterable[RequestRecord]], str],
-) -> AsyncIterator[str]:
-    yield head + lines(first)
-    async for batch in rest:
-        yield lines(batch)
-
-
-def json_lines(records: Iterable[RequestRecord]) -> str:
-    return "".join(request_shape(record).model_dump_json() + "\n" for record in records)
-
-
-JSON_LINES = (json_lines, str, "application/x-ndjson")
-
-# `usage` is flattened: its counts stand where it stood.
-COLUMNS = [
-    column for name in RequestShape.model_fields for column in (TokensShape.model_fields if name == "usage" else [name])
-]
-
-
-def csv_head() -> str:
-    return _csv([COLUMNS])
-
-
-def csv_lines(records: Iterable[RequestRecord]) -> str:
-    return _csv(_cells(request_shape(record)) for record in records)
-
-
-def _cells(shape: RequestShape) -> list[str]:
-    fields = shape.model_dump(mode="json")
-    flat = fields | fields["usage"] | {"tags": TAG_SEPARATOR.join(shape.tags)}
-    return [_cell(flat[column]) for column in COLUMNS]
-
-
-def _cell(value: str | int | bool | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA_STARTS) else text
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
+    async def _pieces(
+        self,
+        ident: str,
+        tally: Tally,
+        encoding: Encoding,
+        first: Sequence[Entry],
+        rest: AsyncIterator[Sequence[Entry]],
+    ) -> AsyncIterator[bytes]:
+        yield tally.took(encoding.begin() + await asyncio.to_thread(encoding.add, first), first)
+        async for batch in rest:
+            # Other requests go on meanwhile.
+            yield tally.took(await asyncio.to_thread(encoding.add, batch), batch)
+        last = tally.took(encoding.end(), ())
+        self._summaries[ident] = tally.summary()
+        while len(self._summaries) > SUMMARIES_KEPT:
+            del self._summaries[next(iter(self._summaries))]
+        yield last

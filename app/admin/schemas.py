@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.clock import format_time
 from app.core.money import format_usd
 from app.core.records import KeyState, Outcome, State
-from app.core.views import KeyRecord, RequestRecord, TeamRecord
+from app.core.views import KeyRecord, RequestRecord, Resolved, TeamRecord
 
 Usd = Annotated[str, Field(description="USD, exact, plain decimal notation", examples=["0.0000123", "45.00"])]
 Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T23:53:03.123Z"])]
@@ -137,8 +137,16 @@ class TokensShape(Shape):
     total_tokens: int | None
 
 
+class ResolvedShape(Shape):
+    """A person settled an unknown cost."""
+
+    at: Time
+    by: str
+    reason: str
+
+
 class RequestShape(Shape):
-    """One ledger entry."""
+    """One ledger entry. With `resolved`, state and costs are what a person settled."""
 
     id: str
     created_at: Time
@@ -164,9 +172,12 @@ class RequestShape(Shape):
     sdk_retry: int
     ttfb_ms: int | None
     duration_ms: int | None
+    resolved: ResolvedShape | None = Field(description="null = the costs are as the upstream told them")
 
 
 class RequestPage(Shape):
+    """`next` goes on where the search ended; a rare thing in a long ledger may take more than one page to find."""
+
     items: list[RequestShape]
     next: str | None
 
@@ -204,7 +215,14 @@ def request_shape(record: RequestRecord) -> RequestShape:
         sdk_retry=record.sdk_retry,
         ttfb_ms=record.ttfb_ms,
         duration_ms=record.duration_ms,
+        resolved=resolved_shape(record.resolved),
     )
+
+
+def resolved_shape(resolved: Resolved | None) -> ResolvedShape | None:
+    if resolved is None:
+        return None
+    return ResolvedShape(at=format_time(resolved.at), by=resolved.by, reason=resolved.reason)
 
 
 def _usd(picodollars: int | None) -> str | None:

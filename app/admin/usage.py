@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from app.accounts.reports import Reports
 from app.admin.bodies import UsageQuery
 from app.admin.figures import UsageShape, VerificationShape, usage_shape, verification_shape
+from app.admin.filters import groups_asked
 from app.admin.times import period_asked
 
 
@@ -21,8 +22,12 @@ class UsageRoutes:
         router.add_api_route("/verify", self.verify, methods=["POST"])
 
     async def usage(self, query: Annotated[UsageQuery, Query()]) -> UsageShape:
-        """Sums of a period. By tag a request counts under each of its tags, in the total once."""
-        return usage_shape(await self._reports.usage(period_asked(query, self._reports.zone), query.by))
+        """Sums of a period, by one or two things (by=key,model).
+
+        By tag a request counts under each of its tags, in the total once.
+        """
+        by = groups_asked(query.by)
+        return usage_shape(await self._reports.usage(period_asked(query, self._reports.zone), *by))
 
     async def verify(self) -> VerificationShape:
         """Recomputes every total from the rows and compares."""

@@ -33,7 +33,7 @@ COMMANDS = {
     "teams": Lazy("app.cli.teams:app", "Teams: group keys and their usage."),
     "usage": Lazy("app.cli.usage:usage", "Requests, costs and tokens of a period."),
     "requests": Lazy("app.cli.requests:app", "Requests, one by one, with their costs."),
-    "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV or JSON lines."),
+    "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV, JSON lines or Parquet."),
     "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare."),
     "connect": Lazy("app.cli.connect:connect", "Print what a client needs to use a key."),
     "config": Lazy("app.cli.config:app", "Show and check the settings."),

@@ -73,10 +73,15 @@ class Gateway:
 
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """An answer's body in pieces, as they come."""
+        return self.download(path, query, {})
+
+    def download(self, path: str, query: Mapping[str, Any] | None, head: dict[str, str]) -> Iterator[bytes]:
+        """The same; before the first piece comes, `head` is filled with the answer's headers."""
         request = self._reached.client.build_request("GET", API + path, params=_given(query))
         with self._failures():
             response = self._runner.run(self._send(request, stream=True))
             try:
+                head.update(response.headers)
                 pieces = response.aiter_bytes()
                 while (piece := self._runner.run(_next(pieces))) is not None:
                     yield piece

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json as json_module
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from app.cli.client import Url, connect
+from app.cli.client import Gateway, Url, connect
 from app.cli.frame import Code, Failure, Json, print_json, print_table, say
 from app.cli.usage import From, Last, Month, To
 
@@ -20,6 +22,12 @@ from app.cli.usage import From, Last, Month, To
 class Format(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+EXPORT_ID_HEADER = "x-irg-export-id"
+
+SUMMARY_SUFFIX = ".summary.json"
 
 
 def verify(json: Json = False, url: Url = None) -> None:
@@ -35,28 +43,53 @@ def verify(json: Json = False, url: Url = None) -> None:
 
 
 def export(
-    format: Annotated[Format, typer.Option("--format", help="csv (safe for spreadsheets), or one JSON object a line.")],
+    format: Annotated[
+        Format, typer.Option("--format", help="csv (safe for spreadsheets), one JSON object a line, or parquet.")
+    ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout.")] = "-",
+    key: Annotated[str | None, typer.Option(help="Only of this key.")] = None,
+    team: Annotated[str | None, typer.Option(help="Only of this team.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this model, or of a glob: 'openai/*'.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only of keys that had this tag.")] = None,
     last: Last = None,
     month: Month = None,
     from_: From = None,
     to: To = None,
     url: Url = None,
 ) -> None:
-    """Every request of a period (without one: all), oldest first."""
-    query = {"format": format.value, "last": last, "month": month, "from": from_, "to": to}
-    with connect(url) as gateway, _sink(output) as sink:
-        for piece in gateway.stream("export", query):
-            sink.write(piece)
+    """What counts in a period (without one: everything), oldest first; with a summary beside the file."""
+    query = {"format": format.value, "key": key, "team": team, "model": model, "tag": tag}
+    query |= {"last": last, "month": month, "from": from_, "to": to}
+    with connect(url) as gateway:
+        if output == "-":
+            summary = _written(gateway, query, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            say(json_module.dumps(summary, ensure_ascii=False))
+            return
+        with _sink(output) as sink:
+            summary = _written(gateway, query, sink)
+        with _sink(output + SUMMARY_SUFFIX) as sink:
+            sink.write(json_module.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def _written(gateway: Gateway, query: Mapping[str, Any], sink: BinaryIO) -> dict[str, Any]:
+    """Writes an export as it comes; its summary. Raises: `Failure` when it is not what was sent."""
+    head: dict[str, str] = {}
+    seen = hashlib.sha256()
+    for piece in gateway.download("export", query, head):
+        seen.update(piece)
+        sink.write(piece)
+    if EXPORT_ID_HEADER not in head:
+        raise Failure("The gateway gave no summary: it is an older version than this command.")
+    summary: dict[str, Any] = gateway.get(f"exports/{head[EXPORT_ID_HEADER]}")
+    if summary["sha256"] != seen.hexdigest():
+        raise Failure("What arrived is not what was sent: try again.")
+    return summary
 
 
 @contextlib.contextmanager
 def _sink(output: str) -> Iterator[BinaryIO]:
-    """stdout, or a file that is there only once it is complete."""
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
+    """A file that is there only once it is complete."""
     path = Path(output)
     try:
         if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Url, connect, ref
+from app.cli.client import Gateway, Url, connect, ref
 from app.cli.frame import Failure, Json, print_fields, print_json, print_table, say
 from app.cli.nouns import cost, noun, text
-from app.cli.usage import From, To
+from app.cli.resolve import AnOutcome, Key, Model, Reason, Tag, Team, resolve
+from app.cli.usage import From, Last, Month, To
 
 app = noun("Requests: the ledger's entries.")
+app.command("resolve")(resolve)
 
 COLUMNS = ("created_at", "id", "key", "model", "state", "outcome", "status", "true cost", "charged", "tokens", "ms")
 
@@ -24,12 +26,42 @@ UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 WIDTHS = (24, 30, 16, 28, 8, 20, 6, 14, 10, 8, 8)
 
 
+# Options of the list, and what the API calls them.
+CONDITIONS = {
+    **{name: name for name in ("key", "team", "model", "tag", "state", "outcome", "status", "min_cost", "max_cost")},
+    "unknown_reason": "unknown_reason",
+    "ident": "id",
+    "last": "last",
+    "month": "month",
+    "from_": "from",
+    "to": "to",
+}
+
+ItsState = Annotated[str | None, typer.Option("--state", help="Only open, settled, free or unknown ones.")]
+Status = Annotated[str | None, typer.Option(help="Only with this status: 200, or a class: 5xx.")]
+MinCost = Annotated[str | None, typer.Option(metavar="USD", help="Only with at least this true cost.")]
+MaxCost = Annotated[str | None, typer.Option(metavar="USD", help="Only with at most this true cost.")]
+Ident = Annotated[
+    str | None, typer.Option("--id", help="Only with an id that begins so: its own, its response's or the upstream's.")
+]
+
+
 @app.command("list")
 def list_requests(
-    key: Annotated[str | None, typer.Option(help="Only of this key.")] = None,
-    team: Annotated[str | None, typer.Option(help="Only of this team.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this model.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only open, settled, free or unknown ones.")] = None,
+    *,
+    key: Key = None,
+    team: Team = None,
+    model: Model = None,
+    tag: Tag = None,
+    state: ItsState = None,
+    outcome: AnOutcome = None,
+    status: Status = None,
+    min_cost: MinCost = None,
+    max_cost: MaxCost = None,
+    unknown_reason: Reason = None,
+    ident: Ident = None,
+    last: Last = None,
+    month: Month = None,
     from_: From = None,
     to: To = None,
     limit: Annotated[int, typer.Option(help="At most so many, 1 to 1000.")] = 50,
@@ -37,16 +69,27 @@ def list_requests(
     json: Json = False,
     url: Url = None,
 ) -> None:
-    """Requests, newest first."""
-    query = {"key": key, "team": team, "model": model, "state": state, "from": from_, "to": to}
+    """Requests, newest first; all given conditions hold."""
+    given = dict(locals())  # before anything else has a name here
+    query = {param: given[name] for name, param in CONDITIONS.items()}
     with connect(url) as gateway:
-        page = gateway.get("requests", {**query, "limit": limit, "after": after})
+        page = _filled_page(gateway, query, limit, after)
     if json:
         print_json(page)
         return
     print_table(COLUMNS, [_row(request) for request in page["items"]], empty="There are no such requests.")
     if page["next"] is not None:
         say(f"There are more: add --after {page['next']!r}.")
+
+
+def _filled_page(gateway: Gateway, query: dict[str, Any], limit: int, after: str | None) -> dict[str, Any]:
+    """A rare thing in a long ledger is told bit by bit: asks on until the page is full."""
+    items: list[Any] = []
+    while True:
+        page = gateway.get("requests", query | {"limit": limit - len(items), "after": after})
+        items, after = items + page["items"], page["next"]
+        if after is None or len(items) >= limit:
+            return {"items": items, "next": after}
 
 
 @app.command("show")
@@ -64,7 +107,8 @@ def show(
         print_json(request)
         return
     fields = request | {"true_cost": cost(request, "true_cost"), "charged": cost(request, "charged")} | request["usage"]
-    del fields["usage"]
+    fields |= {f"resolved_{name}": value for name, value in (request["resolved"] or {}).items()}
+    del fields["usage"], fields["resolved"]
     print_fields({field: text(value) for field, value in fields.items()})
 
 

@@ -97,8 +97,20 @@ class TeamRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """An unknown cost was settled by a person: the newest word on it."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One ledger entry. `key` and `team` are names as they are now; the team is the one at admission."""
+    """One ledger entry. `key` and `team` are names as they are now; the team is the one at admission.
+
+    With `resolved`, state and costs are what a person settled; `unknown_reason` tells why that was needed.
+    """
 
     id: str
     created_at: datetime
@@ -109,6 +121,7 @@ class RequestRecord:
     model: str
     stream: bool
     state: State
+    team_id: str | None = None
     sdk_retry: int = 0
     hold_picodollars: int = 0
     model_answered: str | None = None
@@ -128,18 +141,79 @@ class RequestRecord:
     duration_ms: int | None = None
     closed_at: datetime | None = None
     closed_seq: int | None = None  # order of closing; what the live feed goes by
+    resolved: Resolved | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustmentRecord:
+    """A cost settled in a later month than its request's: it counts at `at`. Costs are differences."""
+
+    id: str
+    at: datetime
+    request_id: str
+    first: bool  # it made an unknown cost known; False = it corrects an earlier word
+    key: str
+    key_id: str
+    team: str | None
+    tags: tuple[str, ...]
+    model: str
+    true_cost_picodollars: int
+    charged_picodollars: int
+    charged_derived: bool
+    resolved: Resolved
 
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """All given conditions hold; `from_at` ≤ created_at < `to_at`."""
+    """All given conditions hold; `from_at` ≤ created_at < `to_at`. Costs are true costs, as they are now."""
 
     key: str | None = None  # name or id
     team: str | None = None  # name or id
-    model: str | None = None  # exact
+    model: str | None = None  # a glob, as key allow-lists have them
     state: State | None = None
     from_at: datetime | None = None
     to_at: datetime | None = None
+    outcome: Outcome | None = None
+    status: tuple[int, int] | None = None  # first and last
+    cost_min_picodollars: int | None = None
+    cost_max_picodollars: int | None = None
+    unknown_reason: str | None = None
+    tag: str | None = None
+    ident: str | None = None  # how its id, its response's or the upstream's request id begins
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a person says about unknown costs: the same for each request."""
+
+    true_cost_picodollars: int
+    charged_picodollars: int
+    charged_derived: bool
+    by: str
+    reason: str
+    again: bool = False  # what was resolved before may be resolved anew
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The books' sums of all time: lower bounds when costs are unknown."""
+
+    true_cost_picodollars: int
+    charged_picodollars: int
+    true_cost_unknown: int
+    charged_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolutionReport:
+    """What a resolution does, or, as a preview, would do."""
+
+    preview: bool
+    requests: tuple[RequestRecord, ...]  # as they are after it (a preview: before it); those that change
+    late: int  # so many are of an earlier month: they count today
+    unchanged: int  # so many are resolved with the very same costs already
+    before: Sums
+    after: Sums
 
 
 # --- usage and verification ----------------------------------------------------------------
@@ -155,8 +229,12 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageTotals:
-    """Sums over requests. The two costs are sums of what is known: lower bounds when
-    `true_cost_unknown` or `charged_unknown` (settled or unknown requests without that cost) is not 0."""
+    """Sums over requests, and over adjustments of earlier months' requests.
+
+    The two costs are sums of what is known: lower bounds when `true_cost_unknown` or
+    `charged_unknown` is not 0, which count the costs that are missing in this very sum. So a
+    closed month keeps its unknown ones; a period that holds the adjustment too does not.
+    """
 
     requests: int = 0
     settled: int = 0
@@ -172,12 +250,15 @@ class UsageTotals:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     total_tokens: int = 0
+    adjustments: int = 0  # costs of earlier months' requests, settled in this period; they are in the sums
 
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    label: str | None  # key or team name, model, day (2026-11-22), tag; None = requests without one
-    id: str | None  # key id or team id where there is one
+    """One entry each per dimension asked for."""
+
+    labels: tuple[str | None, ...]  # key or team name, model, day (2026-11-22), tag; None = requests without one
+    ids: tuple[str | None, ...]  # key id or team id where there is one
     totals: UsageTotals
 
 
@@ -187,9 +268,10 @@ class UsageReport:
 
     from_at: datetime
     to_at: datetime
-    by: GroupBy
+    by: tuple[GroupBy, ...]
     groups: tuple[UsageGroup, ...]
     total: UsageTotals
+    timezone: str = "UTC"  # whose days these are (IANA)
 
 
 @dataclass(frozen=True, slots=True)

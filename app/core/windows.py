@@ -59,6 +59,11 @@ def day_of(at: datetime, zone: ZoneInfo) -> date:
     return following if at >= day_start(following, zone) else day
 
 
+def month_of(at: datetime, zone: ZoneInfo) -> str:
+    """The calendar month whose span holds an instant, as `2026-10`."""
+    return day_of(at, zone).isoformat()[:7]
+
+
 def days(period: Period, zone: ZoneInfo) -> Iterator[tuple[date, Period]]:
     """The calendar days of a period in order; the first and last may be cut short. A day a zone left out is absent."""
     day = day_of(period.from_at, zone)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, literal_column, select
 
@@ -70,7 +71,7 @@ def backfilling(path: Path) -> Iterator[Backfill]:
         lock = DatabaseLock(path)
         stack.callback(lock.release)
         make_file(path)
-        database = Database(path, "process", lambda: moment[0])
+        database = Database(path, "process", lambda: moment[0], ZoneInfo("UTC"))
         stack.callback(database.close)
         database.begin()
         with database.transaction() as batch:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -19,6 +20,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.records import Admitted, Intent, KeyState, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import statements
+from app.store.calendar import day_start_ms
 from app.store.rows import intent_row, list_text, owner_row, settlement_row, storable, text_list, usage_sums
 from app.store.schema import USAGE_SUMS
 from app.telemetry import get_logger
@@ -34,8 +36,11 @@ TOUCH_EVERY = timedelta(minutes=1)
 class LedgerBatch:
     """Writes intents and settlements over one raw connection; counts the order of closing."""
 
-    def __init__(self, connection: sqlite3.Connection, instance_id: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, instance_id: str, clock: Callable[[], datetime], zone: ZoneInfo
+    ) -> None:
         self._connection = connection
+        self._zone = zone
         self._instance_id = instance_id
         self._clock = clock
         newest = connection.execute("SELECT max(closed_seq) FROM requests WHERE closed_seq > 0").fetchone()
@@ -60,13 +65,18 @@ class LedgerBatch:
             self._run(statements.ADD_OWNERS, owners)
 
     def _add_usage(self, closed: Sequence[Sequence[Any]], settlements: dict[str, Settlement]) -> None:
-        totals: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
+        buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
+        days: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
         for request_id, created_at, key_id, team_id, tags, model, state in closed:
-            total = totals[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
+            where = (key_id, team_id or "", tags, model, state)
+            bucket_at = created_at - created_at % _BUCKET_MS
+            totals = buckets[bucket_at, *where], days[day_start_ms(bucket_at, self._zone), *where]
             for index, value in enumerate(usage_sums(settlements[request_id])):
-                total[index] += value
-        if totals:
-            self._run(statements.ADD_USAGE, [[*where, *total] for where, total in totals.items()])
+                for total in totals:
+                    total[index] += value
+        if closed:
+            self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
+            self._run(statements.ADD_USAGE_DAYS, [[*where, *total] for where, total in days.items()])
 
     def _report_strangers(self, settlements: dict[str, Settlement]) -> None:
         """A row that is closed already is no wonder; one that never was would be a lost cost."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, insert, literal_column, select, update
 
@@ -17,6 +18,7 @@ from app.core.clock import to_ms
 from app.core.ids import new_id
 from app.core.records import Outcome, Reading, Settlement, State
 from app.store.batch import LedgerBatch
+from app.store.calendar import follow_calendar
 from app.store.connections import WritingConnection, is_away
 from app.store.migrate import migrate
 from app.store.schema import instances, requests
@@ -34,8 +36,9 @@ _CHUNK = 500
 class Database:
     """Opening it migrates it. Raises: `SchemaTooNew`, `UpgradeFailed`, the driver's errors, `OSError`."""
 
-    def __init__(self, path: Path, durability: str, clock: Callable[[], datetime]) -> None:
+    def __init__(self, path: Path, durability: str, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
         self._clock = clock
+        self._zone = zone
         self._batch: tuple[int, LedgerBatch] | None = None
         with contextlib.ExitStack() as undo:
             self.connection = WritingConnection(path, durability)
@@ -50,7 +53,7 @@ class Database:
         """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's."""
         with self.connection.transaction():
             if self._batch is None or self._batch[0] != self.connection.generation:
-                batch = LedgerBatch(self.connection.raw, self.instance_id, self._clock)
+                batch = LedgerBatch(self.connection.raw, self.instance_id, self._clock, self._zone)
                 self._batch = self.connection.generation, batch
             yield self._batch[1]
 
@@ -62,6 +65,8 @@ class Database:
     def begin(self) -> None:
         """Writes this instance's row, and closes what dead ones left: first with what the spool knows."""
         at = to_ms(self._clock())
+        with self.connection.transaction():
+            follow_calendar(self.connection.sql, self._zone)
         with self.transaction():
             self.connection.sql.execute(
                 insert(instances).values(id=self.instance_id, pid=os.getpid(), started_at=at, heartbeat_at=at)

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,25 +29,39 @@ from app.store.writer import Writer
 
 T = TypeVar("T")
 
+UTC = ZoneInfo("UTC")
+
 # A disk that hangs answers nothing at all: so long an admission waits for the writer.
 ADMIT_WAIT_SECONDS = 3.0
 
 
-async def open_store(path: Path, *, durability: str = "process", clock: Callable[[], datetime] = now) -> Store:
+async def open_store(
+    path: Path,
+    *,
+    durability: str = "process",
+    clock: Callable[[], datetime] = now,
+    zone: ZoneInfo = UTC,
+) -> Store:
     """Opens the ledger at a path, made if absent. Raises: `StoreLocked`, `SchemaTooNew`, `UpgradeFailed`,
     `BadDatabaseUrl`.
 
     `durability`: `process` (a killed process loses nothing) or `power` (nor does a power cut).
+    `zone`: the calendar of the roll-ups by day; they are made anew when it is another than before.
     """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, clock, loop))
+    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, clock, zone, loop))
 
 
 class SqliteStore:
     """See `Store`. Blocks while opening: construct it off the event loop that it is to serve."""
 
     def __init__(
-        self, path: Path, durability: str, clock: Callable[[], datetime], loop: asyncio.AbstractEventLoop
+        self,
+        path: Path,
+        durability: str,
+        clock: Callable[[], datetime],
+        zone: ZoneInfo,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._loop = loop
         with contextlib.ExitStack() as undo, _in_plain_words(path):
@@ -54,7 +69,7 @@ class SqliteStore:
             self._lock = DatabaseLock(path)
             undo.callback(self._lock.release)
             make_file(path)
-            self._database = Database(path, durability, clock)
+            self._database = Database(path, durability, clock, zone)
             undo.callback(self._database.close)
             self._database.begin()
             undo.pop_all()

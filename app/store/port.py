@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from app.core.records import Admitted, Intent, Refused, Settlement
+from app.core.views import RequestRecord
 
 T = TypeVar("T")
 
@@ -66,6 +67,32 @@ class KeyIsRevoked(StoreError):
     def __init__(self, name: str) -> None:
         super().__init__(f"key {name!r} is revoked")
         self.name = name
+
+
+class NotResolvable(StoreError):
+    """A person cannot settle this request's cost. `why`: its state, or `resolved`."""
+
+    def __init__(self, record: RequestRecord, why: str) -> None:
+        super().__init__(f"{record.id} is {why}")
+        self.record = record
+        self.why = why
+
+
+class RowsChanged(StoreError):
+    """Since the preview, requests have come or gone."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"{found} requests, not {expected}")
+        self.expected = expected
+        self.found = found
+
+
+class TooManyRows(StoreError):
+    """More than one transaction should take."""
+
+    def __init__(self, rows_max: int) -> None:
+        super().__init__(f"more than {rows_max} requests")
+        self.rows_max = rows_max
 
 
 class Store(Protocol):

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from app.core.clock import from_ms, to_ms
-from app.core.ids import id_floor
 from app.core.records import KeyState, Outcome, State, TokenUsage
-from app.core.views import KeyFilter, KeyRecord, Page, RequestFilter, RequestRecord, TeamRecord
+from app.core.views import KeyFilter, KeyRecord, Page, RequestRecord, TeamRecord
+from app.store.adjustments import adjustments_of, resolved_record
 from app.store.port import RowMissing
 from app.store.schema import key_secrets, keys, requests, teams
 
 # --- keys and teams ----------------------------------------------------------------------
 
 
-def _is(table: Table, ref: str) -> ColumnElement[bool]:
+def named(table: Table, ref: str) -> ColumnElement[bool]:
     """The one with this id or name; names are kept composed (NFC), however they are typed."""
     return or_(table.c.id == ref, table.c.name == unicodedata.normalize("NFC", ref))
 
@@ -42,7 +42,7 @@ def key_behind(connection: Connection, secret_hash: str, now: datetime) -> KeyRe
 
 def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
     """A key by its id or name. Raises: `RowMissing`."""
-    row = connection.execute(_keys().where(_is(keys, ref))).first()
+    row = connection.execute(_keys().where(named(keys, ref))).first()
     if row is None:
         raise RowMissing("key", ref)
     return _key(row, now)
@@ -58,7 +58,7 @@ def list_keys(
     if wanted.team is not None:
         query = query.where(keys.c.team_id == find_team(connection, wanted.team).id)
     if wanted.state is not None:
-        query = query.where(_state_is(wanted.state, to_ms(now)))
+        query = query.where(_statenamed(wanted.state, to_ms(now)))
     found = [_key(row, now) for row in connection.execute(query)]
     return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
 
@@ -69,7 +69,7 @@ def key_names(connection: Connection) -> list[str]:
 
 def find_team(connection: Connection, ref: str) -> TeamRecord:
     """A team by its id or name. Raises: `RowMissing`."""
-    row = connection.execute(_teams().where(_is(teams, ref))).first()
+    row = connection.execute(_teams().where(named(teams, ref))).first()
     if row is None:
         raise RowMissing("team", ref)
     return _team(row)
@@ -105,7 +105,7 @@ def _teams() -> Select[Any]:
     return select(teams, count.label("keys"))
 
 
-def _state_is(state: KeyState, now_ms: int) -> ColumnElement[bool]:
+def _statenamed(state: KeyState, now_ms: int) -> ColumnElement[bool]:
     expired = (keys.c.expires_at.is_not(None)) & (keys.c.expires_at <= now_ms)
     if state is KeyState.EXPIRED:
         return (keys.c.state == KeyState.ACTIVE) & expired
@@ -140,61 +140,39 @@ def _team(row: Row[Any]) -> TeamRecord:
 # --- requests ------------------------------------------------------------------------------
 
 
-def list_requests(
-    connection: Connection, wanted: RequestFilter, after: str | None, limit: int, *, oldest_first: bool = False
-) -> Page[RequestRecord]:
-    """Requests in the order of their creation, newest first unless told otherwise. `after`: the last id of before."""
-    query = _requests().where(*_conditions(connection, wanted)).limit(limit + 1)
-    query = query.order_by(requests.c.id if oldest_first else requests.c.id.desc())
-    if after is not None:
-        query = query.where(requests.c.id > after if oldest_first else requests.c.id < after)
-    found = [_request(row) for row in connection.execute(query)]
-    return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else None)
-
-
 def find_request(connection: Connection, ref: str) -> RequestRecord:
     """A request by its id, the upstream's request id, or the id of its response: the newest. Raises: `RowMissing`."""
     for column in (requests.c.id, requests.c.response_id, requests.c.upstream_request_id):
-        query = _requests().where(column == ref).order_by(requests.c.id.desc()).limit(1)
+        query = requests_with_names().where(column == ref).order_by(requests.c.id.desc()).limit(1)
         if (row := connection.execute(query).first()) is not None:
-            return _request(row)
+            return request_records(connection, [row])[0]
     raise RowMissing("request", ref)
 
 
 def closed_since(connection: Connection, seq: int, limit: int) -> list[RequestRecord]:
     """Closed requests in the order of their closing, behind a sequence number."""
-    query = _requests().where(requests.c.closed_seq > seq).order_by(requests.c.closed_seq).limit(limit)
-    return [_request(row) for row in connection.execute(query)]
+    query = requests_with_names().where(requests.c.closed_seq > seq).order_by(requests.c.closed_seq).limit(limit)
+    return request_records(connection, connection.execute(query).all())
 
 
 def last_closed_seq(connection: Connection) -> int:
     return connection.scalar(select(func.max(requests.c.closed_seq)).where(requests.c.closed_seq > 0)) or 0
 
 
-def _conditions(connection: Connection, wanted: RequestFilter) -> Sequence[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.key is not None:
-        row = connection.execute(select(keys.c.id).where(_is(keys, wanted.key)))
-        if (key_id := row.scalar()) is None:
-            raise RowMissing("key", wanted.key)
-        conditions.append(requests.c.key_id == key_id)
-    if wanted.team is not None:
-        conditions.append(requests.c.team_id == find_team(connection, wanted.team).id)
-    if wanted.model is not None:
-        conditions.append(requests.c.model == wanted.model)
-    if wanted.state is not None:
-        conditions.append(requests.c.state == literal_column(f"'{State(wanted.state).value}'"))  # for the partial index
-    # Always a bound: the list is a search from one end of the key's order, never a scan.
-    conditions.append(requests.c.id >= id_floor("req", wanted.from_at or from_ms(0)))
-    if wanted.to_at is not None:
-        conditions.append(requests.c.id < id_floor("req", wanted.to_at))
-    return conditions
-
-
-def _requests() -> Select[Any]:
+def requests_with_names() -> Select[Any]:
+    """Every column of requests, and the names that key and team have now."""
     return select(requests, keys.c.name.label("key"), teams.c.name.label("team")).select_from(
         requests.join(keys, keys.c.id == requests.c.key_id).outerjoin(teams, teams.c.id == requests.c.team_id)
     )
+
+
+def request_records(
+    connection: Connection, rows: Sequence[Row[Any]], *, as_booked: bool = False
+) -> list[RequestRecord]:
+    """Rows with what persons have said about them since. `as_booked`: only what counts where the request counts."""
+    unknown = [row.id for row in rows if row.state == State.UNKNOWN]
+    said = adjustments_of(connection, unknown, as_booked=as_booked) if unknown else {}
+    return [resolved_record(_request(row), said.get(row.id, ())) for row in rows]
 
 
 def _request(row: Row[Any]) -> RequestRecord:
@@ -208,6 +186,7 @@ def _request(row: Row[Any]) -> RequestRecord:
         model=row.model,
         stream=bool(row.stream),
         state=State(row.state),
+        team_id=row.team_id,
         sdk_retry=row.sdk_retry,
         hold_picodollars=row.hold,
         model_answered=row.model_answered,

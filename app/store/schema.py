@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -115,6 +116,14 @@ Index("requests_closed_seq", requests.c.closed_seq, unique=True, sqlite_where=re
 RARE_STATES = ("open", "free", "unknown")
 for _state in RARE_STATES:
     Index(f"requests_{_state}", requests.c.id, sqlite_where=requests.c.state == literal_column(f"'{_state}'"))
+# So have the rare ends; a query must hold the same condition, in the same words.
+RARE_STATUS: ColumnElement[bool] = literal_column("status <> 200")
+RARE_OUTCOME: ColumnElement[bool] = literal_column("outcome <> 'completed'")
+TAGGED: ColumnElement[bool] = literal_column("tags <> '[]'")
+Index("requests_status", requests.c.status, requests.c.id, sqlite_where=RARE_STATUS)
+Index("requests_outcome", requests.c.outcome, requests.c.id, sqlite_where=RARE_OUTCOME)
+Index("requests_tags", requests.c.tags, requests.c.id, sqlite_where=TAGGED)
+Index("requests_true_cost", requests.c.true_cost, requests.c.id, sqlite_where=requests.c.true_cost.is_not(None))
 Index("requests_response", requests.c.response_id, sqlite_where=requests.c.response_id.is_not(None))
 Index("requests_upstream", requests.c.upstream_request_id, sqlite_where=requests.c.upstream_request_id.is_not(None))
 
@@ -125,6 +134,33 @@ responses = _table(
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False),
     sqlite_with_rowid=False,
 )
+
+# What persons wrote about the costs of `unknown` requests. Rows are only ever added: the request's own row stays as it
+# was closed. A row made in a later month than the request is `late`: it counts when it was made, so that closed
+# months never change; any other counts where the request does. Costs are differences to what held before.
+adjustments = _table(
+    "adjustments",
+    Column("id", Text, primary_key=True),  # adj_<ulid>: sorts by `at`
+    Column("request_id", Text, ForeignKey("requests.id"), nullable=False),
+    Column("seq", Whole, nullable=False),  # 1 = the one that made the cost known
+    Column("at", Whole, nullable=False),
+    Column("late", Whole, nullable=False),
+    Column("true_cost", Whole, nullable=False),
+    Column("charged", Whole, nullable=False),
+    Column("charged_derived", Whole, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    # The request's own, which never change: what sums are grouped by.
+    Column("key_id", Text, nullable=False),
+    Column("team_id", Text),
+    Column("tags", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    CheckConstraint("seq >= 1", name="adjustments_seq"),
+    CheckConstraint("late IN (0, 1)", name="adjustments_late"),
+    sqlite_with_rowid=False,
+)
+Index("adjustments_request", adjustments.c.request_id, adjustments.c.seq, unique=True)
+Index("adjustments_dated", adjustments.c.id, sqlite_where=adjustments.c.late == literal_column("1"))
 
 USAGE_KEY = ("bucket_at", "key_id", "team_id", "tags", "model", "state")
 USAGE_SUMS = (
@@ -140,18 +176,28 @@ USAGE_SUMS = (
     "total_tokens",
 )
 
-# Roll-ups of closed requests in buckets of 15 minutes, by the time they were created.
-usage = _table(
-    "usage",
-    Column("bucket_at", Whole, primary_key=True),
-    Column("key_id", Text, primary_key=True),
-    Column("team_id", Text, primary_key=True),  # "" = no team
-    Column("tags", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("state", Text, primary_key=True),
-    *(Column(name, Whole, nullable=False) for name in USAGE_SUMS),
-    sqlite_with_rowid=False,
-)
+
+def _rollup(name: str) -> Table:
+    return _table(
+        name,
+        Column("bucket_at", Whole, primary_key=True),
+        Column("key_id", Text, primary_key=True),
+        Column("team_id", Text, primary_key=True),  # "" = no team
+        Column("tags", Text, primary_key=True),
+        Column("model", Text, primary_key=True),
+        Column("state", Text, primary_key=True),
+        *(Column(column, Whole, nullable=False) for column in USAGE_SUMS),
+        sqlite_with_rowid=False,
+    )
+
+
+# Roll-ups of closed requests by the time they were created: in buckets of 15 minutes, and in
+# days of the calendar below (`bucket_at` is a day's first instant), so that years are read quickly.
+usage = _rollup("usage")
+usage_days = _rollup("usage_days")
+
+# One row: the time zone that `usage_days` follows.
+calendar = _table("calendar", Column("zone", Text, primary_key=True))
 
 # Processes that wrote the ledger: what an ended one left open was lost with it.
 instances = _table(

@@ -6,11 +6,11 @@ however many requests it holds, and the interpreter lock is let go once per stat
 
 from __future__ import annotations
 
-from sqlalchemy import ClauseElement, ColumnElement, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import ClauseElement, ColumnElement, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from app.store.schema import USAGE_KEY, USAGE_SUMS, key_secrets, keys, requests, responses, teams, usage
+from app.store.schema import USAGE_KEY, USAGE_SUMS, key_secrets, keys, requests, responses, teams, usage, usage_days
 
 _rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
 
@@ -81,17 +81,23 @@ SETTLE = _compiled(
     .returning(*(requests.c[name] for name in RETURNED_COLUMNS))
 )
 
-_usage_insert = upsert(usage).from_select(
-    [*USAGE_KEY, *USAGE_SUMS],
-    # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
-    select(*(_field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
-)
-ADD_USAGE = _compiled(
-    _usage_insert.on_conflict_do_update(
-        index_elements=list(USAGE_KEY),
-        set_={name: usage.c[name] + _usage_insert.excluded[name] for name in USAGE_SUMS},
+
+def _adding(table: Table) -> str:
+    added = upsert(table).from_select(
+        [*USAGE_KEY, *USAGE_SUMS],
+        # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
+        select(*(_field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
     )
-)
+    return _compiled(
+        added.on_conflict_do_update(
+            index_elements=list(USAGE_KEY),
+            set_={name: table.c[name] + added.excluded[name] for name in USAGE_SUMS},
+        )
+    )
+
+
+ADD_USAGE = _adding(usage)
+ADD_USAGE_DAYS = _adding(usage_days)
 
 # The first key to be told a response's id keeps it.
 ADD_OWNERS = _compiled(

@@ -17,7 +17,7 @@ from app.core.clock import format_time, from_ms
 from app.core.ids import id_floor
 from app.core.views import Difference
 from app.core.windows import BUCKET_SECONDS
-from app.store.schema import USAGE_KEY, USAGE_SUMS, requests, usage
+from app.store.schema import USAGE_KEY, USAGE_SUMS, adjustments, requests, usage
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
@@ -73,10 +73,12 @@ def verify_step(connection: Connection, start_ms: int = 0, step_rows: int = STEP
     return Step(rows, tuple(differences[:DIFFERENCES_MAX]), end_ms)
 
 
-def _ids(start_ms: int, end_ms: int | None) -> Iterator[ColumnElement[bool]]:
-    yield _table.id >= id_floor("req", from_ms(start_ms))
+def _ids(
+    start_ms: int, end_ms: int | None, column: ColumnElement[Any] = requests.c.id
+) -> Iterator[ColumnElement[bool]]:
+    yield column >= id_floor("req", from_ms(start_ms))
     if end_ms is not None:
-        yield _table.id < id_floor("req", from_ms(end_ms))
+        yield column < id_floor("req", from_ms(end_ms))
 
 
 def _rollup_differences(connection: Connection, start_ms: int, end_ms: int | None) -> Iterator[Difference]:
@@ -93,20 +95,30 @@ def _rollup_differences(connection: Connection, start_ms: int, end_ms: int | Non
 
 
 def _recomputed(start_ms: int, end_ms: int | None) -> Select[Any]:
-    """The roll-ups as the closed rows say they should be."""
+    """The roll-ups as the closed rows, and the adjustments that count with them, say they should be."""
+    by_hand = (
+        select(
+            adjustments.c.request_id,
+            func.sum(adjustments.c.true_cost).label("true_cost"),
+            func.sum(adjustments.c.charged).label("charged"),
+        )
+        .where(adjustments.c.late == 0, *_ids(start_ms, end_ms, adjustments.c.request_id))
+        .group_by(adjustments.c.request_id)
+        .subquery()
+    )
     bucket = _table.created_at - _table.created_at % _BUCKET_MS
-    where = (bucket, _table.key_id, func.coalesce(_table.team_id, ""), _table.tags, _table.model, _table.state)
-    billed = _table.state != "free"
-    sums: dict[str, ColumnElement[Any]] = {
-        "requests": func.count(),
-        "true_cost_unknown": func.sum(case((_table.true_cost.is_(None) & billed, 1), else_=0)),
-        "charged_unknown": func.sum(case((_table.charged.is_(None) & billed, 1), else_=0)),
-    }
+    state = case((by_hand.c.request_id.is_not(None), literal_column("'settled'")), else_=_table.state)
+    costs = {name: func.coalesce(by_hand.c[name], _table[name]) for name in ("true_cost", "charged")}
+    where = (bucket, _table.key_id, func.coalesce(_table.team_id, ""), _table.tags, _table.model, state)
+    sums: dict[str, ColumnElement[Any]] = {"requests": func.count()}
+    for name, cost in costs.items():
+        sums[f"{name}_unknown"] = func.sum(case((cost.is_(None) & (_table.state != "free"), 1), else_=0))
     for name in USAGE_SUMS:
         if name not in sums:
-            sums[name] = func.coalesce(func.sum(_table[name]), 0)
+            sums[name] = func.coalesce(func.sum(costs.get(name, _table[name])), 0)
     return (
         select(*where, *(sums[name] for name in USAGE_SUMS))
+        .select_from(requests.outerjoin(by_hand, by_hand.c.request_id == _table.id))
         .where(_table.state != "open", *_ids(start_ms, end_ms))
         .group_by(*where)
     )

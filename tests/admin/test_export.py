@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.admin.export import COLUMNS, FORMULA_STARTS, csv_head, csv_lines, json_lines
+from app.admin.lines import COLUMNS, FORMULA_STARTS, csv_head, csv_lines, json_lines
 from app.admin.schemas import request_shape
 from app.core.clock import now
 from app.core.records import Outcome, State
@@ -63,9 +63,10 @@ def test_json_lines_are_one_a_line(model: str, key: str) -> None:
 def test_csv_has_the_same_columns_flattened() -> None:
     """The shape's fields in its order, the token counts where `usage` stood."""
     fields = list(request_shape(entry()).model_dump())
-    before, after = fields[: fields.index("usage")], fields[fields.index("usage") + 1 :]
+    before, after = fields[: fields.index("usage")], fields[fields.index("usage") + 1 : -1]
     tokens = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens"]
-    assert [*before, *tokens, *after] == COLUMNS
+    resolved = ["resolved_at", "resolved_by", "resolved_reason"]
+    assert [*before, *tokens, *after, *resolved, "adjusts"] == COLUMNS
     (row,) = csv.DictReader(io.StringIO(csv_head() + csv_lines([entry(tags=("b", "a"), stream=True)])))
     assert (row["tags"], row["stream"], row["true_cost"], row["hold"]) == ("b,a", "true", "", "0.00")
 
@@ -93,4 +94,4 @@ async def test_an_empty_export_is_an_empty_file(books: Books) -> None:
 async def test_a_format_must_be_asked_for(books: Books) -> None:
     """And be one that there is."""
     assert (await books.refused("GET", "export"))[1]["param"] == "format"
-    assert "csv" in (await books.refused("GET", "export?format=parquet"))[1]["message"]
+    assert "csv" in (await books.refused("GET", "export?format=xlsx"))[1]["message"]

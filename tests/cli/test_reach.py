@@ -50,7 +50,7 @@ async def test_a_command_beside_the_gateway_is_effective_at_once(
         irg_process(tmp_path, "verify", "--json", **beside),
     )
     assert (shown.json["true_cost"], shown.json["charged"]) == ("0.0000123", "0.0001")
-    assert [json.loads(line) for line in lines.out.splitlines()] == [shown.json]
+    assert [json.loads(line) for line in lines.out.splitlines()] == [shown.json | {"adjusts": None}]
     assert usage.json["total"]["true_cost"] == "0.0000123"
     assert verified.json["rows"] == 1
     async with gateway.admin() as admin:

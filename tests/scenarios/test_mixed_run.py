@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app.core.records import Outcome, State
-from app.core.views import GroupBy, RequestRecord
+from app.core.views import GroupBy, RequestFilter, RequestRecord
 from app.core.windows import Period
 from app.simulator.amounts import picodollars
 from app.simulator.behaviours import By
@@ -148,8 +148,9 @@ async def _closed(gateway: GatewayUnderTest) -> list[RequestRecord]:
         while len(gateway.ready.gateway.inflight):
             await asyncio.sleep(0.02)
     rows: list[RequestRecord] = []
-    async for some in gateway.services.reports.export(_today(gateway)):
-        rows += some
+    today = _today(gateway)
+    async for some in gateway.services.reports.export(RequestFilter(from_at=today.from_at, to_at=today.to_at)):
+        rows += [row for row in some if isinstance(row, RequestRecord)]
     assert [row.id for row in rows if row.state is State.OPEN] == []
     return rows
 

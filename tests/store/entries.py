@@ -14,7 +14,7 @@ from app.core.ids import id_time, new_id
 from app.core.money import charged_from, parse_cost
 from app.core.records import Intent, Outcome, Reading, Settlement, State, TokenUsage
 from app.core.views import KeyRecord, NewKey, RequestFilter, RequestRecord
-from app.store import queries
+from app.store import queries, search
 from app.store.port import Store
 
 MODEL = "openai/gpt-4o-mini"
@@ -68,7 +68,7 @@ def unknown(request_id: str, reason: str = "no_cost") -> Settlement:
 
 
 async def rows(store: Store) -> dict[str, RequestRecord]:
-    page = await store.read(queries.list_requests, RequestFilter(), None, 100_000)
+    page = await store.read(search.list_requests, RequestFilter(), None, 100_000)
     return {row.id: row for row in page.items}
 
 

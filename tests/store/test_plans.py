@@ -15,7 +15,7 @@ from app.accounts.keyring import Keyring
 from app.core.records import State
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
-from app.store import queries, statements, totals
+from app.store import queries, search, statements, totals
 from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
 from tests.store.entries import a_holder, settled
@@ -27,23 +27,23 @@ FEW = ("requests_open", "requests_free", "requests_unknown")
 
 
 def _in_state(state: State, connection: Connection) -> Any:
-    return queries.list_requests(connection, RequestFilter(state=state), None, 10)
+    return search.list_requests(connection, RequestFilter(state=state), None, 10)
 
 
 def _usage_by(by: GroupBy, connection: Connection) -> Any:
-    return totals.usage_report(connection, PERIOD, by, ZoneInfo("UTC"))
+    return totals.usage_report(connection, PERIOD, (by,), ZoneInfo("UTC"))
 
 
 QUESTIONS: dict[str, Callable[[Connection], Any]] = {
-    "list": lambda c: queries.list_requests(c, RequestFilter(), None, 10),
-    "next page": lambda c: queries.list_requests(c, RequestFilter(), "req_01ZZZ", 10),
-    "of a key": lambda c: queries.list_requests(c, RequestFilter(key="alice"), None, 10),
-    "of a team": lambda c: queries.list_requests(c, RequestFilter(team="blue"), None, 10),
-    "of a model": lambda c: queries.list_requests(c, RequestFilter(model="m"), None, 10),
-    "of a period": lambda c: queries.list_requests(
+    "list": lambda c: search.list_requests(c, RequestFilter(), None, 10),
+    "next page": lambda c: search.list_requests(c, RequestFilter(), "req_01ZZZ", 10),
+    "of a key": lambda c: search.list_requests(c, RequestFilter(key="alice"), None, 10),
+    "of a team": lambda c: search.list_requests(c, RequestFilter(team="blue"), None, 10),
+    "of a model": lambda c: search.list_requests(c, RequestFilter(model="m"), None, 10),
+    "of a period": lambda c: search.list_requests(
         c, RequestFilter(from_at=PERIOD.from_at, to_at=PERIOD.to_at), None, 10
     ),
-    "export": lambda c: queries.list_requests(
+    "export": lambda c: search.list_requests(
         c, RequestFilter(from_at=PERIOD.from_at, to_at=PERIOD.to_at), "req_01A", 10, oldest_first=True
     ),
     **{f"that are {state}": partial(_in_state, state) for state in State},
