@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -66,17 +66,24 @@ class LedgerBatch:
 
     def _add_usage(self, closed: Sequence[Sequence[Any]], settlements: dict[str, Settlement]) -> None:
         buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
-        days: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
         for request_id, created_at, key_id, team_id, tags, model, state in closed:
-            where = (key_id, team_id or "", tags, model, state)
-            bucket_at = created_at - created_at % _BUCKET_MS
-            totals = buckets[bucket_at, *where], days[day_start_ms(bucket_at, self._zone), *where]
+            total = buckets[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
             for index, value in enumerate(usage_sums(settlements[request_id])):
-                for total in totals:
-                    total[index] += value
-        if closed:
+                total[index] += value
+        if buckets:
             self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
-            self._run(statements.ADD_USAGE_DAYS, [[*where, *total] for where, total in days.items()])
+            self._add_to_days(buckets)
+
+    def _add_to_days(self, buckets: Mapping[tuple[Any, ...], Sequence[int]]) -> None:
+        """What belongs to a day that is over already, and so is summed up, is added there as well."""
+        until: int = self._connection.execute("SELECT days_until FROM calendar").fetchone()[0]
+        rows = [
+            [day_start_ms(bucket_at, self._zone), *where, *total]
+            for (bucket_at, *where), total in buckets.items()
+            if bucket_at < until
+        ]
+        if rows:
+            self._run(statements.ADD_USAGE_DAYS, rows)
 
     def _report_strangers(self, settlements: dict[str, Settlement]) -> None:
         """A row that is closed already is no wonder; one that never was would be a lost cost."""

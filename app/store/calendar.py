@@ -1,54 +1,63 @@
 """The roll-ups by calendar day: which day a bucket belongs to, and how they are made from the buckets.
 
-They follow one time zone, noted in the database. Buckets of 15 minutes are what is kept for
-ever; days are made from them whenever the gateway's time zone is another one than before.
+They follow one time zone, noted in the database, and hold the days that are over: so the hot path
+pays for them only when a request is closed on a later day than it was made. Buckets of 15 minutes
+are what is kept for ever; days are made anew when the gateway's time zone is another than before.
 Called while the store opens, by the writer, and by the verification.
 """
 
 from __future__ import annotations
 
 import functools
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Select, delete, func, insert, literal, select
+from sqlalchemy import Connection, Select, delete, func, insert, literal, select, update
 
 from app.core.clock import from_ms, to_ms
-from app.core.windows import BUCKET_SECONDS, Period, day_of, day_start, days
+from app.core.windows import Period, day_of, day_start, days
 from app.store.schema import USAGE_KEY, USAGE_SUMS, calendar, usage, usage_days
-from app.telemetry import get_logger
-
-log = get_logger("ledger")
-
-_BUCKET_MS = BUCKET_SECONDS * 1000
 
 
 @functools.lru_cache(maxsize=4096)
 def day_start_ms(bucket_ms: int, zone: ZoneInfo) -> int:
     """The first instant of the day that a bucket belongs to: what its day's roll-up is kept under."""
-    return to_ms(day_start(day_of(from_ms(bucket_ms), zone), zone))
+    return to_ms(midnight(from_ms(bucket_ms), zone))
 
 
-def zone_of_days(connection: Connection) -> str | None:
-    """The time zone that the roll-ups by day follow."""
-    found: str | None = connection.scalar(select(calendar.c.zone))
-    return found
+def days_made(connection: Connection) -> tuple[str, int] | None:
+    """The time zone of the roll-ups by day, and up to which midnight (in milliseconds) there are any."""
+    found = connection.execute(select(calendar.c.zone, calendar.c.days_until)).first()
+    return None if found is None else (found.zone, found.days_until)
 
 
-def follow_calendar(connection: Connection, zone: ZoneInfo) -> None:
+def follow_calendar(connection: Connection, zone: ZoneInfo, now: datetime) -> None:
     """Makes the roll-ups by day anew if they follow another time zone, or none yet. Call it in a transaction."""
-    if zone_of_days(connection) == zone.key:
+    made = days_made(connection)
+    if made is None or made[0] != zone.key:
+        first = connection.scalar(select(func.min(usage.c.bucket_at)))
+        since = now if first is None else min(now, from_ms(first))
+        connection.execute(delete(usage_days))
+        connection.execute(delete(calendar))
+        connection.execute(insert(calendar).values(zone=zone.key, days_until=to_ms(midnight(since, zone))))
+    roll_days(connection, zone, now)
+
+
+def roll_days(connection: Connection, zone: ZoneInfo, now: datetime) -> None:
+    """Sums up the days that are over since the last time. Call it in a transaction."""
+    made, today = days_made(connection), midnight(now, zone)
+    if made is None or made[1] >= to_ms(today):
         return
-    connection.execute(delete(usage_days))
-    count = 0
-    for period in _days_with_usage(connection, zone):
-        added = connection.execute(
-            insert(usage_days).from_select([*USAGE_KEY, *USAGE_SUMS], day_from_buckets(period), include_defaults=False)
+    for _, day in days(Period(from_ms(made[1]), today), zone):
+        connection.execute(
+            insert(usage_days).from_select([*USAGE_KEY, *USAGE_SUMS], day_from_buckets(day), include_defaults=False)
         )
-        count += added.rowcount
-    connection.execute(delete(calendar))
-    connection.execute(insert(calendar).values(zone=zone.key))
-    if count:
-        log.info("usage_by_day_made", zone=zone.key, rows=count)
+    connection.execute(update(calendar).values(days_until=to_ms(today)))
+
+
+def midnight(at: datetime, zone: ZoneInfo) -> datetime:
+    """The first instant of the day that holds an instant."""
+    return day_start(day_of(at, zone), zone)
 
 
 def day_from_buckets(day: Period) -> Select[tuple[object, ...]]:
@@ -60,11 +69,3 @@ def day_from_buckets(day: Period) -> Select[tuple[object, ...]]:
         .where(usage.c.bucket_at >= start_ms, usage.c.bucket_at < end_ms)
         .group_by(*key)
     )
-
-
-def _days_with_usage(connection: Connection, zone: ZoneInfo) -> list[Period]:
-    first, last = connection.execute(select(func.min(usage.c.bucket_at), func.max(usage.c.bucket_at))).one()
-    if first is None:
-        return []
-    start = day_start(day_of(from_ms(first), zone), zone)
-    return [day for _, day in days(Period(start, from_ms(last + _BUCKET_MS)), zone)]

@@ -102,8 +102,7 @@ def _ends(wanted: RequestFilter) -> Iterator[Condition]:
     if wanted.status is not None:
         yield _with_status(*wanted.status)
     if wanted.unknown_reason is not None:
-        was_unknown = requests.c.state == literal_column("'unknown'")
-        yield Condition(_plain(requests.c.unknown_reason) == wanted.unknown_reason, (was_unknown,))
+        yield _equal(requests.c.unknown_reason, [wanted.unknown_reason])
 
 
 def _costs(wanted: RequestFilter) -> Iterator[Condition]:

@@ -18,7 +18,7 @@ from app.core.clock import to_ms
 from app.core.ids import new_id
 from app.core.records import Outcome, Reading, Settlement, State
 from app.store.batch import LedgerBatch
-from app.store.calendar import follow_calendar
+from app.store.calendar import follow_calendar, roll_days
 from app.store.connections import WritingConnection, is_away
 from app.store.migrate import migrate
 from app.store.schema import instances, requests
@@ -66,7 +66,7 @@ class Database:
         """Writes this instance's row, and closes what dead ones left: first with what the spool knows."""
         at = to_ms(self._clock())
         with self.connection.transaction():
-            follow_calendar(self.connection.sql, self._zone)
+            follow_calendar(self.connection.sql, self._zone, self._clock())
         with self.transaction():
             self.connection.sql.execute(
                 insert(instances).values(id=self.instance_id, pid=os.getpid(), started_at=at, heartbeat_at=at)
@@ -77,8 +77,9 @@ class Database:
         self._close_lost()
 
     def beat(self) -> None:
-        """Call it in a transaction."""
+        """This instance lives; and days that are over are summed up. Call it in a transaction."""
         self._update_instance(heartbeat_at=to_ms(self._clock()))
+        roll_days(self.connection.sql, self._zone, self._clock())
 
     def end(self) -> None:
         with self.transaction():

@@ -24,7 +24,7 @@ from app.core.views import GroupBy, RequestFilter, RequestRecord, Resolution, Re
 from app.core.windows import Period, bucket_start, month_of
 from app.store import statements
 from app.store.adjustments import adjustments_of
-from app.store.calendar import day_start_ms, zone_of_days
+from app.store.calendar import day_start_ms, days_made
 from app.store.port import NotResolvable, RowsChanged, TooManyRows
 from app.store.queries import find_request
 from app.store.rows import list_text
@@ -205,7 +205,8 @@ def _row(change: _Change, resolution: Resolution, now: datetime) -> dict[str, ob
 
 def _move_usage(connection: Connection, changes: Sequence[_Change]) -> None:
     """From the unknown to the settled ones, in both roll-ups; what is empty then is removed."""
-    zone = ZoneInfo(zone_of_days(connection) or "UTC")
+    zone_key, days_until = days_made(connection) or ("UTC", 0)
+    zone = ZoneInfo(zone_key)
     buckets: dict[int, dict[tuple[_Owner, State], list[int]]] = defaultdict(dict)
     for change in changes:
         record = change.record
@@ -221,6 +222,7 @@ def _move_usage(connection: Connection, changes: Sequence[_Change]) -> None:
         rows = [
             [bucket if table is usage else day_start_ms(bucket, zone), *owner, state.value, *sums]
             for bucket, moved in buckets.items()
+            if table is usage or bucket < days_until
             for (owner, state), sums in moved.items()
         ]
         # SQLite adds rows of one day one after the other: `rows` may name a place more than once.

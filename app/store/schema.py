@@ -122,6 +122,12 @@ RARE_OUTCOME: ColumnElement[bool] = literal_column("outcome <> 'completed'")
 TAGGED: ColumnElement[bool] = literal_column("tags <> '[]'")
 Index("requests_status", requests.c.status, requests.c.id, sqlite_where=RARE_STATUS)
 Index("requests_outcome", requests.c.outcome, requests.c.id, sqlite_where=RARE_OUTCOME)
+Index(
+    "requests_unknown_reason",
+    requests.c.unknown_reason,
+    requests.c.id,
+    sqlite_where=requests.c.unknown_reason.is_not(None),
+)
 Index("requests_tags", requests.c.tags, requests.c.id, sqlite_where=TAGGED)
 Index("requests_true_cost", requests.c.true_cost, requests.c.id, sqlite_where=requests.c.true_cost.is_not(None))
 Index("requests_response", requests.c.response_id, sqlite_where=requests.c.response_id.is_not(None))
@@ -192,12 +198,17 @@ def _rollup(name: str) -> Table:
 
 
 # Roll-ups of closed requests by the time they were created: in buckets of 15 minutes, and in
-# days of the calendar below (`bucket_at` is a day's first instant), so that years are read quickly.
+# days of the calendar below (`bucket_at` is a day's first instant), so that years are read quickly. A day
+# is summed up when it is over; what is booked to it later is added to both.
 usage = _rollup("usage")
 usage_days = _rollup("usage_days")
 
-# One row: the time zone that `usage_days` follows.
-calendar = _table("calendar", Column("zone", Text, primary_key=True))
+# One row: the time zone that `usage_days` follows, and the midnight up to which its days are summed up.
+calendar = _table(
+    "calendar",
+    Column("zone", Text, primary_key=True),
+    Column("days_until", Whole, nullable=False),
+)
 
 # Processes that wrote the ledger: what an ended one left open was lost with it.
 instances = _table(

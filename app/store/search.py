@@ -24,10 +24,10 @@ from app.store.queries import request_records, requests_with_names
 from app.store.schema import requests
 
 # A condition that so many rows meet at most is looked at row by row.
-FEW_ROWS = 10_000
+FEW_ROWS = 4_000
 
 # A walk looks at so many rows before it says how far it came.
-WALK_ROWS = 25_000
+WALK_ROWS = 20_000
 WALK_STEP_ROWS = 5_000
 
 # Rows looked up at once by their ids.

@@ -7,8 +7,8 @@ open requests, and adjustments that count in a later month than their request, f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
@@ -23,13 +23,14 @@ from app.core.records import State
 from app.core.views import GroupBy, UsageGroup, UsageReport, UsageTotals
 from app.core.windows import BUCKET_SECONDS, Period, day_of, day_start
 from app.store.adjustments import LATE, dated
-from app.store.calendar import zone_of_days
+from app.store.calendar import days_made, midnight
 from app.store.rows import text_list
 from app.store.schema import USAGE_SUMS, adjustments, keys, requests, teams, usage, usage_days
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
-_MONEY = {"true_cost": "true_cost_picodollars", "charged": "charged_picodollars"}
+_MONEY = ("true_cost", "charged")
+_CLOSED = (State.SETTLED, State.FREE, State.UNKNOWN)
 
 Label = tuple[str | None, str | None]  # what is shown, and the id if there is one
 Values = tuple[Any, ...]  # one for each dimension
@@ -49,31 +50,47 @@ def _grouped(table: Table, by: GroupBy) -> ColumnElement[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The sums under one value for each dimension; `cleared`: of earlier requests' unknown costs, known by them."""
+    """The sums under one value for each dimension, in the order of `UsageTotals`.
+
+    `cleared`: so many unknown costs of earlier requests are told by them.
+    """
 
     values: Values
-    sums: Mapping[str, int]
-    state: State | None = None  # None = adjustments, which are no requests
+    sums: Sequence[int]
     cleared: int = 0
 
 
 class _Sum:
     """Adds pieces up to `UsageTotals`."""
 
+    __slots__ = ("_cleared", "_sums")
+
     def __init__(self) -> None:
-        self._values: dict[str, int] = {field.name: 0 for field in fields(UsageTotals)}
+        self._sums: Sequence[int] = _NOTHING
+        self._cleared = 0
 
     def add(self, piece: _Piece, *, cleared: bool) -> None:
-        for name, value in piece.sums.items():
-            self._values[name] += value
-        if piece.state is not None:
-            self._values[piece.state] += piece.sums["requests"]
+        self._sums = [one + other for one, other in zip(self._sums, piece.sums, strict=True)]
         if cleared:
-            self._values["true_cost_unknown"] -= piece.cleared
-            self._values["charged_unknown"] -= piece.cleared
+            self._cleared += piece.cleared
 
     def totals(self) -> UsageTotals:
-        return UsageTotals(**self._values)
+        totals = UsageTotals(*self._sums)
+        if not self._cleared:
+            return totals
+        return replace(
+            totals,
+            true_cost_unknown=totals.true_cost_unknown - self._cleared,
+            charged_unknown=totals.charged_unknown - self._cleared,
+        )
+
+
+_NAMES = tuple(field.name for field in fields(UsageTotals))
+_NOTHING = (0,) * len(_NAMES)
+
+
+def _ordered(**sums: int) -> tuple[int, ...]:
+    return tuple(sums.get(name, 0) for name in _NAMES)
 
 
 def usage_report(connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo) -> UsageReport:
@@ -138,11 +155,9 @@ def _pieces(connection: Connection, period: Period, by: Sequence[GroupBy], zone:
 
 def _sources(connection: Connection, period: Period, zone: ZoneInfo) -> Iterator[tuple[Table, list[Period]]]:
     """Which roll-ups a period is read from."""
-    if zone_of_days(connection) != zone.key:  # asked for another calendar than the gateway's
-        yield usage, [period]
-        return
-    whole = _whole_days(period, zone)
-    if whole is None:
+    made = days_made(connection)
+    whole = _whole_days(period, zone, from_ms(made[1])) if made is not None and made[0] == zone.key else None
+    if whole is None:  # too short, too young, or of another calendar than the gateway's
         yield usage, [period]
         return
     yield usage_days, [whole]
@@ -150,25 +165,34 @@ def _sources(connection: Connection, period: Period, zone: ZoneInfo) -> Iterator
     yield usage, [edge for edge in edges if edge.from_at < edge.to_at]
 
 
-def _whole_days(period: Period, zone: ZoneInfo) -> Period | None:
-    """The days that lie within a period from their first instant to their last."""
-    from_at = _midnight(period.from_at, zone)
+def _whole_days(period: Period, zone: ZoneInfo, until: datetime) -> Period | None:
+    """The days that lie within a period from their first instant to their last and are summed up."""
+    from_at = midnight(period.from_at, zone)
     if from_at < period.from_at:
         from_at = day_start(day_of(period.from_at, zone) + timedelta(days=1), zone)
-    to_at = _midnight(period.to_at, zone)
+    to_at = min(midnight(period.to_at, zone), until)
     return Period(from_at, to_at) if from_at < to_at else None
-
-
-def _midnight(at: datetime, zone: ZoneInfo) -> datetime:
-    return day_start(day_of(at, zone), zone)
 
 
 def _closed(connection: Connection, table: Table, spans: Sequence[Period], by: Sequence[GroupBy]) -> Iterator[_Piece]:
     values = [_grouped(table, dimension) for dimension in by]
     within = (and_(table.c.bucket_at >= to_ms(span.from_at), table.c.bucket_at < to_ms(span.to_at)) for span in spans)
-    query = select(*_named(values), table.c.state, *_sums(table, USAGE_SUMS)).where(or_(*within))
-    for row in connection.execute(query.group_by(*values, table.c.state)):
-        yield _Piece(tuple(row[: len(by)]), _summed(row, USAGE_SUMS), State(row.state))
+    in_state = (
+        func.sum(case((table.c.state == literal_column(f"'{state}'"), table.c.requests), else_=0)) for state in _CLOSED
+    )
+    counts = (func.sum(table.c[name]) for name in USAGE_SUMS if name not in ("requests", *_MONEY))
+    query = select(*_named(values), func.sum(table.c.requests), *in_state, *_money(table), *counts)
+    for row in connection.execute(query.where(or_(*within)).group_by(*values)):
+        labels, requested, (true_usd, true_rest, charged_usd, charged_rest), others = _cut(row, len(by))
+        money = (true_usd * PICODOLLARS_PER_USD + true_rest, charged_usd * PICODOLLARS_PER_USD + charged_rest)
+        yield _Piece(labels, (*requested, 0, *money, *others, 0))
+
+
+def _cut(row: Any, dimensions: int) -> tuple[Values, Values, Values, Values]:
+    """A row's values, counts of requests, money, and all the rest."""
+    requested = dimensions + 1 + len(_CLOSED)
+    money = requested + 2 * len(_MONEY)
+    return tuple(row[:dimensions]), row[dimensions:requested], row[requested:money], row[money:]
 
 
 def _open(connection: Connection, period: Period, by: Sequence[GroupBy]) -> Iterator[_Piece]:
@@ -179,43 +203,31 @@ def _open(connection: Connection, period: Period, by: Sequence[GroupBy]) -> Iter
         requests.c.id < id_floor("req", period.to_at),
     )
     for row in connection.execute(query.group_by(*values)):
-        yield _Piece(tuple(row[: len(by)]), {"requests": row[-1]}, State.OPEN)
+        yield _Piece(tuple(row[: len(by)]), _ordered(requests=row[-1], open=row[-1]))
 
 
 def _adjusted(connection: Connection, period: Period, by: Sequence[GroupBy]) -> Iterator[_Piece]:
     """What was settled in the period of requests of earlier months; of those in the period too, nothing is missing."""
     values = [_grouped(adjustments, dimension) for dimension in by]
     cleared = and_(adjustments.c.seq == 1, adjustments.c.request_id >= id_floor("req", period.from_at))
-    query = select(
-        *_named(values),
-        *_sums(adjustments, list(_MONEY)),
-        func.count().label("adjustments"),
-        func.sum(case((cleared, 1), else_=0)).label("cleared"),
-    ).where(LATE, *dated(period.from_at, period.to_at))
+    query = select(*_named(values), *_money(adjustments), func.count(), func.sum(case((cleared, 1), else_=0))).where(
+        LATE, *dated(period.from_at, period.to_at)
+    )
     for row in connection.execute(query.group_by(*values)):
-        sums = _summed(row, list(_MONEY)) | {"adjustments": row.adjustments}
-        yield _Piece(tuple(row[: len(by)]), sums, cleared=row.cleared)
+        true_usd, true_rest, charged_usd, charged_rest, count, known = row[len(by) :]
+        sums = _ordered(
+            true_cost_picodollars=true_usd * PICODOLLARS_PER_USD + true_rest,
+            charged_picodollars=charged_usd * PICODOLLARS_PER_USD + charged_rest,
+            adjustments=count,
+        )
+        yield _Piece(tuple(row[: len(by)]), sums, known)
 
 
 def _named(values: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
     return [value.label(f"value_{number}") for number, value in enumerate(values)]
 
 
-def _sums(table: Table, names: Sequence[str]) -> Iterator[ColumnElement[Any]]:
-    for name in names:
-        column = table.c[name]
-        if name in _MONEY:
-            yield func.sum(column // PICODOLLARS_PER_USD).label(f"{name}_usd")
-            yield func.sum(column % PICODOLLARS_PER_USD).label(f"{name}_rest")
-        else:
-            yield func.sum(column).label(name)
-
-
-def _summed(row: Any, names: Sequence[str]) -> dict[str, int]:
-    found = row._mapping
-    return {
-        _MONEY.get(name, name): (
-            found[f"{name}_usd"] * PICODOLLARS_PER_USD + found[f"{name}_rest"] if name in _MONEY else found[name]
-        )
-        for name in names
-    }
+def _money(table: Table) -> Iterator[ColumnElement[Any]]:
+    for name in _MONEY:
+        yield func.sum(table.c[name] // PICODOLLARS_PER_USD)
+        yield func.sum(table.c[name] % PICODOLLARS_PER_USD)

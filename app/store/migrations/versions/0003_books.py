@@ -67,6 +67,7 @@ def upgrade() -> None:
     op.create_table(
         "calendar",
         sa.Column("zone", sa.Text(), nullable=False),
+        sa.Column("days_until", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("zone"),
         sqlite_strict=True,
     )
@@ -86,5 +87,12 @@ def upgrade() -> None:
         ["true_cost", "id"],
         unique=False,
         sqlite_where=sa.text("true_cost IS NOT NULL"),
+    )
+    op.create_index(
+        "requests_unknown_reason",
+        "requests",
+        ["unknown_reason", "id"],
+        unique=False,
+        sqlite_where=sa.text("unknown_reason IS NOT NULL"),
     )
     op.create_index("requests_tags", "requests", ["tags", "id"], unique=False, sqlite_where=sa.text("tags <> '[]'"))
