@@ -116,19 +116,19 @@ Index("requests_closed_seq", requests.c.closed_seq, unique=True, sqlite_where=re
 RARE_STATES = ("open", "free", "unknown")
 for _state in RARE_STATES:
     Index(f"requests_{_state}", requests.c.id, sqlite_where=requests.c.state == literal_column(f"'{_state}'"))
-# So have the rare ends; a query must hold the same condition, in the same words.
-RARE_STATUS: ColumnElement[bool] = literal_column("status <> 200")
-RARE_OUTCOME: ColumnElement[bool] = literal_column("outcome <> 'completed'")
-TAGGED: ColumnElement[bool] = literal_column("tags <> '[]'")
-Index("requests_status", requests.c.status, requests.c.id, sqlite_where=RARE_STATUS)
-Index("requests_outcome", requests.c.outcome, requests.c.id, sqlite_where=RARE_OUTCOME)
+# So have the rare ends; a query must hold the same condition as these.
+RARE_STATUS: ColumnElement[bool] = literal_column("requests.status <> 200")
+RARE_OUTCOME: ColumnElement[bool] = literal_column("requests.outcome <> 'completed'")
+TAGGED: ColumnElement[bool] = literal_column("requests.tags <> '[]'")
+Index("requests_status", requests.c.status, requests.c.id, sqlite_where=text("status <> 200"))
+Index("requests_outcome", requests.c.outcome, requests.c.id, sqlite_where=text("outcome <> 'completed'"))
 Index(
     "requests_unknown_reason",
     requests.c.unknown_reason,
     requests.c.id,
     sqlite_where=requests.c.unknown_reason.is_not(None),
 )
-Index("requests_tags", requests.c.tags, requests.c.id, sqlite_where=TAGGED)
+Index("requests_tags", requests.c.tags, requests.c.id, sqlite_where=text("tags <> '[]'"))
 Index("requests_true_cost", requests.c.true_cost, requests.c.id, sqlite_where=requests.c.true_cost.is_not(None))
 Index("requests_response", requests.c.response_id, sqlite_where=requests.c.response_id.is_not(None))
 Index("requests_upstream", requests.c.upstream_request_id, sqlite_where=requests.c.upstream_request_id.is_not(None))

@@ -23,12 +23,17 @@ from app.store.conditions import Condition, conditions_of
 from app.store.queries import request_records, requests_with_names
 from app.store.schema import requests
 
-# A condition that so many rows meet at most is looked at row by row.
-FEW_ROWS = 4_000
 
-# A walk looks at so many rows before it says how far it came.
-WALK_ROWS = 20_000
-WALK_STEP_ROWS = 5_000
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How many rows are looked at for one page."""
+
+    few_rows: int = 4_000  # a condition that so many rows meet at most is looked at row by row
+    steps: int = 4  # a walk goes so far before it says how far it came
+    step_rows: int = 5_000
+
+
+DEFAULT_EFFORT = Effort()
 
 # Rows looked up at once by their ids.
 _LOOKUP_ROWS = 500
@@ -47,6 +52,7 @@ class _Search:
     limit: int
     oldest_first: bool
     as_booked: bool
+    effort: Effort
 
     def bounds(self) -> list[ColumnElement[bool]]:
         # Always a bound: a search from one end of an index, never a scan.
@@ -71,6 +77,7 @@ def list_requests(
     *,
     oldest_first: bool = False,
     as_booked: bool = False,
+    effort: Effort = DEFAULT_EFFORT,
 ) -> Page[RequestRecord]:
     """Requests in the order of their creation, newest first unless told otherwise. `after`: the `next` of before.
 
@@ -84,7 +91,7 @@ def list_requests(
     elif after is not None:
         upper = after if upper is None else min(upper, after)
     conditions = conditions_of(connection, wanted)
-    search = _Search(connection, conditions, lower, upper, limit, oldest_first, as_booked)
+    search = _Search(connection, conditions, lower, upper, limit, oldest_first, as_booked, effort)
     rows, following = _found(search)
     return Page(tuple(request_records(connection, rows, as_booked=as_booked)), following)
 
@@ -127,18 +134,19 @@ def _fewest(search: _Search) -> Condition | None:
     """The condition that the fewest rows meet, if these are few."""
     counted = [(_count(search, condition), number) for number, condition in enumerate(search.conditions)]
     count, number = min(counted)
-    return search.conditions[number] if count <= FEW_ROWS else None
+    return search.conditions[number] if count <= search.effort.few_rows else None
 
 
 def _count(search: _Search, condition: Condition) -> int:
-    """How many rows meet a condition; at `FEW_ROWS` counting ends."""
+    """How many rows meet a condition; when they are not few any more, counting ends."""
+    too_many = search.effort.few_rows + 1
     if not condition.drives:
-        return FEW_ROWS + 1
+        return too_many
     found = 0
     for drive in condition.drives:
-        some = select(literal(1)).select_from(requests).where(drive, *search.bounds()).limit(FEW_ROWS + 1 - found)
+        some = select(literal(1)).select_from(requests).where(drive, *search.bounds()).limit(too_many - found)
         found += search.connection.scalar(select(func.count()).select_from(some.subquery())) or 0
-        if found > FEW_ROWS:
+        if found >= too_many:
             break
     return found
 
@@ -182,9 +190,9 @@ def _walk(search: _Search) -> tuple[list[Row[Any]], str | None]:
 
 def _steps(search: _Search, stream: Sequence[ColumnElement[bool]]) -> Iterator[tuple[str | None, _Search]]:
     """Spans of so many rows, each with its last id; None = the end."""
-    for _ in range(WALK_ROWS // WALK_STEP_ROWS):
+    for _ in range(search.effort.steps):
         query = select(_id).where(*stream, *search.bounds()).order_by(search.order)
-        edge = search.connection.scalar(query.limit(1).offset(WALK_STEP_ROWS - 1))
+        edge = search.connection.scalar(query.limit(1).offset(search.effort.step_rows - 1))
         if edge is None:
             yield None, search
             return
