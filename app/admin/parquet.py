@@ -6,7 +6,7 @@ piece: memory holds one group of rows, however long the export is.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -35,7 +35,11 @@ HOW_TO_INSTALL = "Install it where the gateway runs: uv sync --extra parquet (or
 
 
 def is_installed() -> bool:
-    return importlib.util.find_spec("pyarrow") is not None
+    try:
+        importlib.import_module("pyarrow")
+    except ImportError:
+        return False
+    return True
 
 
 class ParquetPieces:

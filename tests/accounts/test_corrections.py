@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from app.accounts.corrections import Corrections, resolution
 from app.accounts.errors import BadValue, CannotResolve, RequestNotFound
 from app.accounts.reports import Reports
-from app.core.records import State
+from app.core.records import Settlement, State
 from app.core.views import (
     AdjustmentRecord,
     GroupBy,
@@ -32,6 +33,9 @@ BILLED = resolution("0.0123", None, by="ann", reason="as billed")
 CENTS, STEP = 12_300_000_000, 100_000_000  # 0.0123 USD, 0.0001 USD
 
 
+CLOSINGS: dict[str, Callable[[str], Settlement]] = {"unknown": unknown, "settled": settled, "free": free}
+
+
 class Desk:
     """A ledger, and a person who looks at it at any moment."""
 
@@ -44,7 +48,7 @@ class Desk:
         intent = self.holder.intent(at, **fields)
         await self.store.admit(intent)
         if kind != "open":
-            await self.store.settle({"unknown": unknown, "settled": settled, "free": free}[kind](intent.request_id), 1)
+            await self.store.settle(CLOSINGS[kind](intent.request_id), 1)
         return intent.request_id
 
     async def resolve(self, wanted: Any, said: Resolution = BILLED, *, at: datetime, **more: Any) -> ResolutionReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -11,27 +12,48 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Connection, event
 
+from app.accounts.corrections import resolution
 from app.accounts.keyring import Keyring
-from app.core.records import State
+from app.core.records import Outcome, State
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
-from app.store import queries, search, statements, totals
+from app.store import adjustments, queries, resolve, search, statements, totals
 from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
+from app.store.verify_books import verify_adjustments
 from tests.store.entries import a_holder, settled
+
+UTC_ZONE = ZoneInfo("UTC")
 
 PERIOD = Period(datetime(2026, 10, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 
 # A partial index holds only the few rows of its state: reading all of it is the point of it.
-FEW = ("requests_open", "requests_free", "requests_unknown")
+# And adjustments are what persons wrote.
+FEW = ("requests_open", "requests_free", "requests_unknown", "adjustments_request")
 
 
 def _in_state(state: State, connection: Connection) -> Any:
     return search.list_requests(connection, RequestFilter(state=state), None, 10)
 
 
-def _usage_by(by: GroupBy, connection: Connection) -> Any:
-    return totals.usage_report(connection, PERIOD, (by,), ZoneInfo("UTC"))
+def _usage_by(by: tuple[GroupBy, ...], connection: Connection) -> Any:
+    return totals.usage_report(connection, PERIOD, by, UTC_ZONE)
+
+
+def _with(name: str, value: Any, connection: Connection) -> Any:
+    return search.list_requests(connection, RequestFilter(**{name: value}), None, 10)
+
+
+FILTERS: dict[str, list[Any]] = {
+    "model": ["openai/*"],
+    "outcome": [Outcome.TIMED_OUT, Outcome.COMPLETED],
+    "status": [(504, 504), (500, 599), (200, 200)],
+    "cost_min_picodollars": [10**12],
+    "cost_max_picodollars": [1],
+    "unknown_reason": ["lost"],
+    "tag": ["prod"],
+    "ident": ["resp_0", "req_0", "up_0"],
+}
 
 
 QUESTIONS: dict[str, Callable[[Connection], Any]] = {
@@ -50,10 +72,25 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "by our id": lambda c: queries.find_request(c, "req_known"),
     "by response id": lambda c: queries.find_request(c, "resp_known"),
     "by upstream id": lambda c: queries.find_request(c, "up_known"),
+    **{f"with {name} {value}": partial(_with, name, value) for name, values in FILTERS.items() for value in values},
+    "with many conditions": lambda c: search.list_requests(
+        c, RequestFilter(key="alice", model="openai/*", status=(500, 599), tag="prod", state=State.SETTLED), None, 10
+    ),
+    "a walk of small steps": lambda c: search.list_requests(
+        c, RequestFilter(key="alice", tag="prod"), None, 10, effort=search.Effort(few_rows=0, steps=2, step_rows=1)
+    ),
+    "late adjustments": lambda c: adjustments.late_adjustments(
+        c, adjustments.dated(PERIOD.from_at, PERIOD.to_at), "adj_01A", 10
+    ),
+    "preview": lambda c: resolve.preview_resolution(
+        c, RequestFilter(unknown_reason="lost"), resolution("1", None, by="ann", reason="why"), UTC_ZONE, PERIOD.to_at
+    ),
     "live feed": lambda c: queries.closed_since(c, 1, 10),
     "end of the feed": queries.last_closed_seq,
-    **{f"usage by {by}": partial(_usage_by, by) for by in GroupBy},
+    **{f"usage by {by}": partial(_usage_by, (by,)) for by in GroupBy},
+    **{f"usage by {pair}": partial(_usage_by, pair) for pair in itertools.combinations(GroupBy, 2)},
     "verify": lambda c: verify_step(c, 0, 10),
+    "verify adjustments": lambda c: verify_adjustments(c, ""),
     "secret": lambda c: queries.key_of_secret(c, "hash"),
 }
 
@@ -80,7 +117,7 @@ def plans(connection: Connection, question: Callable[[Connection], Any]) -> list
 
 
 def bad(step: str) -> bool:
-    scan = step.startswith(("SCAN requests", "SCAN usage")) and not step.endswith(FEW)
+    scan = step.startswith(("SCAN requests", "SCAN usage", "SCAN adjustments")) and not step.endswith(FEW)
     return scan or step == "USE TEMP B-TREE FOR ORDER BY"
 
 
@@ -95,6 +132,33 @@ async def test_no_question_reads_the_whole_ledger(store: Store, name: str) -> No
     steps = await store.read(plans, QUESTIONS[name])
     assert steps
     assert [step for step in steps if bad(step)] == []
+
+
+INDICES = {
+    "with model openai/*": "requests_model (model",
+    "with outcome timed_out": "requests_outcome (outcome=?",
+    "with status (504, 504)": "requests_status (status=?",
+    "with status (500, 599)": "requests_status (status=?",
+    "with cost_min_picodollars 1000000000000": "requests_true_cost (true_cost>?",
+    "with unknown_reason lost": "requests_unknown_reason (unknown_reason=?",
+    "with tag prod": "requests_tags (tags=?",
+    "with ident resp_0": "requests_response (response_id>? AND response_id<?",
+    "with ident up_0": "requests_upstream (upstream_request_id>? AND upstream_request_id<?",
+    "late adjustments": "adjustments_dated",
+    "usage by key": "usage_days USING PRIMARY KEY (bucket_at>? AND bucket_at<?",
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+async def test_a_rare_value_is_found_through_its_own_index(store: Store, name: str) -> None:
+    """Each filter has a way in that holds little more than its rows."""
+    await Keyring(store).create_team("blue")
+    alice = await a_holder(store, team="blue", tags=("prod",))
+    intent = alice.intent(model="openai/a")
+    await store.admit(intent)
+    await store.settle(settled(intent.request_id), 1)
+    steps = await store.read(plans, QUESTIONS[name])
+    assert [step for step in steps if INDICES[name] in step], steps
 
 
 HOT = [name for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)]

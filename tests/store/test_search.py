@@ -48,7 +48,8 @@ async def fill(store: Store, seed: int, count: int = 120) -> list[RequestRecord]
         intent = chance.choice(holders).intent(at, model=chance.choice(["openai/a", "openai/b", "x/[a]", "*"]))
         await store.admit(intent)
         upstream = f"up-{number % 7}" if number % 3 else None
-        made: Callable[..., Any] = chance.choice([settled, settled, free, unknown, None])  # type: ignore[list-item]
+        kinds: list[Callable[..., Any] | None] = [settled, settled, free, unknown, None]
+        made = chance.choice(kinds)
         if made is settled:
             outcome = chance.choice([Outcome.COMPLETED, Outcome.CLIENT_DISCONNECTED])
             closing = settled(intent.request_id, chance.choice(COSTS), upstream_request_id=upstream)
