@@ -136,3 +136,50 @@ async def test_reads_beside_writes(books: Books) -> None:
                 assert (request["state"] == "open") == (request["true_cost"] is None)
 
     await asyncio.gather(book(), read())
+
+
+async def test_one_unknown_cost_is_settled_by_its_own_route(books: Books) -> None:
+    """By any of its ids, a slash in it too; a preview changes nothing; the author is the admin if nobody is named."""
+    await books.key()
+    ident = await books.book(true_cost=None, upstream_request_id="up/1")
+    path = f"requests/{quote('up/1', safe='')}/resolve"
+    said = {"cost": "0.5", "reason": "as billed"}
+
+    async def post(**more: Any) -> dict[str, Any]:
+        answer = await books.client.post(f"/admin/v1/{path}", json=said | more)
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    preview = await post(preview=True)
+    assert (preview["preview"], preview["requests"], preview["items"][0]["state"]) == (True, 1, "unknown")
+    assert (preview["before"]["true_cost_unknown"], preview["after"]["true_cost"]) == (1, "0.50")
+    done = await post(charged="0.75")
+    found = await books.get(f"requests/{ident}")
+    assert done["items"] == [found]
+    assert (found["true_cost"], found["charged"], found["charged_derived"]) == ("0.50", "0.75", False)
+    assert (found["resolved"]["by"], found["unknown_reason"]) == ("admin", "no_cost")
+    status, error = await books.refused("POST", path, json=said)
+    assert (status, error["code"], error["param"]) == (409, "conflict", "id")
+
+
+RESOLUTIONS_REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "cost"),
+    ({"cost": "1", "reason": "x"}, "ids"),
+    ({"cost": "1", "reason": "x", "all": True, "ids": ["req_1"]}, "ids"),
+    ({"cost": "1", "reason": "x", "ids": ["req_1"], "key": "alice"}, "key"),
+    ({"cost": "1", "reason": "x", "ids": ["req_1"], "from": "2026-01-01"}, "from"),
+    ({"cost": 1, "reason": "x", "all": True}, "cost"),
+    ({"cost": "1.5e3", "reason": "x", "all": True}, "cost"),
+    ({"cost": "1", "reason": "x", "all": True, "again": True}, "again"),
+    ({"cost": "1", "reason": "x", "all": True, "outcome": "odd"}, "outcome"),
+    ({"cost": "1", "reason": "x", "all": True, "expect": 3}, "expect"),
+]
+
+
+async def test_a_resolution_that_cannot_be_right_is_refused(books: Books, subtests: pytest.Subtests) -> None:
+    """400 that names the field; money is text, never a float."""
+    for body, param in RESOLUTIONS_REFUSED:
+        with subtests.test(body=body):
+            status, error = await books.refused("POST", "requests/resolve", json=body)
+            assert (status, error["param"]) == (400, param)

@@ -74,8 +74,8 @@ def test_a_chart_is_for_terminals_alone(seed: Seed) -> None:
         assert "charged per day" not in irg("usage", *asked, terminal=True).out
     assert "charged per day" not in irg("usage", "--by", "day").out
     # A long period begins with its first day that has something.
-    drawn = irg("usage", "--from", "2020-01-01", "--by", "day", terminal=True).out.split("charged per day")[1]
-    assert len(drawn.strip().splitlines()) == 63
+    long = irg("usage", "--from", "2020-01-01", "--by", "day", terminal=True).out.split("charged per day")[1]
+    assert len(long.strip().splitlines()) == 63
 
 
 def test_bars_are_exact_to_an_eighth() -> None:
