@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, insert, tuple_
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from app.core.clock import to_ms
 from app.core.ids import new_id
@@ -28,7 +28,7 @@ from app.store.calendar import day_start_ms, days_made
 from app.store.port import NotResolvable, RowsChanged, TooManyRows
 from app.store.queries import find_request
 from app.store.rows import list_text
-from app.store.schema import USAGE_KEY, USAGE_SUMS, adjustments, usage, usage_days
+from app.store.schema import USAGE_SUMS, adjustments, usage, usage_days
 from app.store.search import list_requests
 from app.store.totals import usage_report
 
@@ -227,13 +227,10 @@ def _move_usage(connection: Connection, changes: Sequence[_Change]) -> None:
         ]
         # SQLite adds rows of one day one after the other: `rows` may name a place more than once.
         connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
-        places = {tuple(row[: len(USAGE_KEY)]) for row in rows if row[len(USAGE_KEY) - 1] == State.UNKNOWN}
-        for place in places:
-            connection.execute(
-                delete(table).where(
-                    tuple_(*(table.c[name] for name in USAGE_KEY)) == tuple_(*place), table.c.requests == 0
-                )
-            )
+        emptied = func.json_each(msgspec.json.encode(sorted({row[0] for row in rows})).decode()).table_valued("value")
+        unknown = table.c.state == State.UNKNOWN
+        where = table.c.bucket_at.in_(select(emptied.c.value))
+        connection.execute(delete(table).where(where, unknown, table.c.requests == 0))
 
 
 def _add(into: dict[tuple[_Owner, State], list[int]], where: tuple[_Owner, State], sums: Sequence[int]) -> None:
