@@ -106,11 +106,12 @@ def encoded_body(encoding: str) -> ApiError:
 
 
 def wrong_path(path: str, base_url: str) -> ApiError:
-    return ApiError(
-        404,
-        "not_found",
-        f"There is nothing at {_quoted(path)}. Set base_url to {base_url}/v1/openai (the SDK adds /responses).",
-    )
+    """Names the mend: another base_url, or, where that is right, what is served."""
+    if path.startswith("/v1/openai/") and not path.startswith("/v1/openai/v1/"):
+        hint = "Of OpenAI's API this gateway serves client.responses.create and client.models alone."
+    else:
+        hint = f"Set base_url to {base_url}/v1/openai (the SDK adds /responses)."
+    return ApiError(404, "not_found", f"There is nothing at {_quoted(path)}. {hint}")
 
 
 def wrong_method(method: str, allowed: str) -> ApiError:

@@ -202,8 +202,11 @@ async def test_a_draining_gateway_asks_for_a_new_connection(gateway: GatewayUnde
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "hint"),
     [
-        ("POST", "/v1/chat/completions", 404, "not_found", "/v1/openai"),
-        ("POST", "/v1/openai//responses", 404, "not_found", "/v1/openai"),
+        ("POST", "/v1/chat/completions", 404, "not_found", "Set base_url to http"),
+        ("POST", "/v1/openai/v1/responses", 404, "not_found", "Set base_url to http"),
+        ("POST", "/v1/openai/chat/completions", 404, "not_found", "client.responses.create"),
+        ("GET", "/v1/openai/responses/resp_1", 404, "not_found", "client.responses.create"),
+        ("POST", "/v1/openai//responses", 404, "not_found", "client.responses.create"),
         ("POST", "/v1/openai%2Fresponses", 404, "not_found", "/v1/openai"),
         ("GET", RESPONSES, 405, "method_not_allowed", "POST"),
         ("DELETE", RESPONSES, 405, "method_not_allowed", "POST"),
