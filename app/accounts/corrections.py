@@ -18,7 +18,7 @@ from app.core.money import COST_USD_MAX, PICODOLLARS_PER_USD, charged_from, form
 from app.core.records import Cost
 from app.core.views import RequestFilter, Resolution, ResolutionReport
 from app.store import resolve
-from app.store.port import NotResolvable, RowMissing, RowsChanged, Store, TooManyRows
+from app.store.port import NotResolvable, RowMissing, RowsChanged, Store, TooManyRows, TooMuch
 
 REASON_CHARACTERS_MAX = 500
 AUTHOR_CHARACTERS_MAX = 64
@@ -56,7 +56,7 @@ class Corrections:
         """What `resolve` would do, without doing it. Raises: what that raises."""
         try:
             return await self._store.read(resolve.preview_resolution, wanted, said, self._zone, self._now())
-        except (RowMissing, NotResolvable, TooManyRows) as error:
+        except (RowMissing, NotResolvable, TooManyRows, TooMuch) as error:
             await self._explain(error)
 
     async def resolve(
@@ -69,10 +69,10 @@ class Corrections:
         """
         try:
             return await self._store.change(resolve.resolve, wanted, said, self._zone, self._now(), expected)
-        except (RowMissing, NotResolvable, TooManyRows, RowsChanged) as error:
+        except (RowMissing, NotResolvable, TooManyRows, TooMuch, RowsChanged) as error:
             await self._explain(error)
 
-    async def _explain(self, error: RowMissing | NotResolvable | TooManyRows | RowsChanged) -> NoReturn:
+    async def _explain(self, error: RowMissing | NotResolvable | TooManyRows | TooMuch | RowsChanged) -> NoReturn:
         if isinstance(error, RowMissing):
             await explain(self._store, error)
         if isinstance(error, NotResolvable):
@@ -82,6 +82,12 @@ class Corrections:
                 f"These are more than {error.rows_max} requests, too many for one step: narrow them down, "
                 "by a shorter span of time for example.",
                 param="all",
+            ) from None
+        if isinstance(error, TooMuch):
+            raise BadValue(
+                f"cost: {error.day} would cost more than {error.usd_max:,} USD, which its books cannot hold. "
+                "Is it the cost of each request, in USD?",
+                param="cost",
             ) from None
         raise CannotResolve(
             f"The preview had {error.expected} requests, now there are {error.found}: nothing was changed. Look again.",

@@ -6,6 +6,7 @@ Lives here: what the accounts may expect of any store. Lives elsewhere: how SQLi
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -93,6 +94,15 @@ class TooManyRows(StoreError):
     def __init__(self, rows_max: int) -> None:
         super().__init__(f"more than {rows_max} requests")
         self.rows_max = rows_max
+
+
+class TooMuch(StoreError):
+    """More than the books of one day can hold."""
+
+    def __init__(self, day: date, usd_max: int) -> None:
+        super().__init__(f"more than {usd_max} USD on {day}")
+        self.day = day
+        self.usd_max = usd_max
 
 
 class Store(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,13 +19,14 @@ from sqlalchemy import Connection, Row, delete, func, insert, select
 
 from app.core.clock import to_ms
 from app.core.ids import new_id
+from app.core.money import PICODOLLARS_PER_USD
 from app.core.records import State, TokenUsage
 from app.core.views import GroupBy, RequestFilter, RequestRecord, Resolution, ResolutionReport, Resolved, Sums
-from app.core.windows import Period, bucket_start, month_of
+from app.core.windows import Period, bucket_start, day_of, day_start, month_of
 from app.store import statements
 from app.store.adjustments import adjustments_of
 from app.store.calendar import day_start_ms, days_made
-from app.store.port import NotResolvable, RowsChanged, TooManyRows
+from app.store.port import NotResolvable, RowsChanged, TooManyRows, TooMuch
 from app.store.queries import find_request
 from app.store.rows import list_text
 from app.store.schema import USAGE_SUMS, adjustments, usage, usage_days
@@ -34,6 +35,10 @@ from app.store.totals import usage_report
 
 # In one transaction, for which every other request waits.
 ROWS_MAX = 5_000
+
+# Roll-ups of a day are 64 bits: 9.2 million USD. A slip of the pen must not fill them, nor two days that become one
+# when the calendar changes.
+DAY_USD_MAX = 4_000_000
 
 _ALWAYS = Period(datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 
@@ -63,7 +68,7 @@ def preview_resolution(
     zone: ZoneInfo,
     now: datetime,
 ) -> ResolutionReport:
-    """What `resolve` would do. Raises: `RowMissing`, `NotResolvable`, `TooManyRows`."""
+    """What `resolve` would do. Raises: `RowMissing`, `NotResolvable`, `TooManyRows`, `TooMuch`."""
     changes, unchanged = _changes(connection, wanted, resolution, zone, now)
     records = tuple(change.record for change in changes)
     return _report(connection, changes, unchanged, records, zone, preview=True)
@@ -79,7 +84,7 @@ def resolve(
 ) -> ResolutionReport:
     """Writes one adjustment for each request that changes, all or none.
 
-    Raises: `RowMissing`, `NotResolvable`, `TooManyRows`, `RowsChanged` (not as many as `expected`).
+    Raises: `RowMissing`, `NotResolvable`, `TooManyRows`, `TooMuch`, `RowsChanged` (not as many as `expected`).
     """
     changes, unchanged = _changes(connection, wanted, resolution, zone, now)
     if expected is not None and expected != len(changes):
@@ -110,6 +115,7 @@ def _changes(
     said = adjustments_of(connection, [record.id for record in records])
     found = [_change(record, said.get(record.id, ()), resolution, zone, now) for record in records]
     changes = [change for change in found if change is not None]
+    _refuse_too_much(connection, [change for change in changes if not change.late], zone)
     return changes, len(found) - len(changes)
 
 
@@ -142,6 +148,24 @@ def _change(
         raise NotResolvable(record, record.state.value)
     late = month_of(record.created_at, zone) < month_of(now, zone) or any(row.late for row in said)
     return _Change(record, said, true_cost, charged, late)
+
+
+def _refuse_too_much(connection: Connection, changes: Sequence[_Change], zone: ZoneInfo) -> None:
+    """Raises: `TooMuch`."""
+    added: dict[date, list[int]] = defaultdict(lambda: [0, 0])
+    for change in changes:
+        sums = added[day_of(change.record.created_at, zone)]
+        sums[0] += change.true_cost
+        sums[1] += change.charged
+    if not added:
+        return
+    span = Period(day_start(min(added), zone), day_start(max(added) + timedelta(days=1), zone))
+    for group in usage_report(connection, span, (GroupBy.DAY,), zone).groups:
+        day, totals = date.fromisoformat(group.labels[0] or ""), group.totals
+        more = added.get(day, (0, 0))
+        most = max(totals.true_cost_picodollars + more[0], totals.charged_picodollars + more[1])
+        if max(more) > 0 and most > DAY_USD_MAX * PICODOLLARS_PER_USD:
+            raise TooMuch(day, DAY_USD_MAX)
 
 
 def _after(change: _Change, resolution: Resolution, resolved: Resolved) -> RequestRecord:

@@ -330,3 +330,27 @@ async def test_a_day_is_summed_up_once_it_is_over_and_takes_what_comes_late(path
     assert (day.requests, day.settled, day.unknown) == (2, 1, 1)
     assert await desk.sound()
     await store.aclose()
+
+
+async def test_a_slip_of_the_pen_cannot_fill_the_books_of_a_day(store: Store, path: Path) -> None:
+    """What 64 bits cannot hold is refused, however it comes together; the ledger opens on the next day."""
+    clock = [OCTOBER]
+    await store.aclose()
+    store = await open_store(path, clock=lambda: clock[0])
+    desk = Desk(store, await a_holder(store))
+    dear = resolution("9999", None, by="ann", reason="a slip")
+    for start in (0, 15):
+        for _ in range(300):
+            await desk.book(OCTOBER + timedelta(minutes=start))
+    clock[0] += timedelta(minutes=40)
+    first = RequestFilter(to_at=OCTOBER + timedelta(minutes=15))
+    assert len((await desk.resolve(first, dear, at=clock[0])).requests) == 300
+    for look in (desk.at(clock[0]).preview, desk.at(clock[0]).resolve):
+        with pytest.raises(BadValue, match=r"2026-10-20 would cost more than 4,000,000 USD"):
+            await look(RequestFilter(), dear)
+    assert len((await desk.resolve(RequestFilter(), BILLED, at=clock[0])).requests) == 300
+    await store.aclose()
+    clock[0] += timedelta(days=1)
+    store = await open_store(path, clock=lambda: clock[0])
+    assert await Desk(store, desk.holder).sound()
+    await store.aclose()
