@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.store.port import SchemaTooNew, UpgradeFailed
 from app.telemetry import get_logger
@@ -28,7 +29,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def migrate(connection: Connection, path: Path) -> None:
     """In one transaction, all or nothing. `path`: the database's file.
 
-    Raises: `SchemaTooNew` (written by a newer version), `UpgradeFailed` (no copy could be made).
+    Raises: `SchemaTooNew` (written by a newer version), `UpgradeFailed` (no copy could be made, or a step failed).
     """
     revision = current_revision(connection)
     if revision == HEAD:
@@ -51,7 +52,14 @@ def migrate(connection: Connection, path: Path) -> None:
         command.upgrade(config, "head")
         return
     copy = keep_copy(cast("sqlite3.Connection", connection.connection.driver_connection), path)
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except SQLAlchemyError as error:
+        reason = getattr(error, "orig", None) or error
+        raise UpgradeFailed(
+            f"{path} is of an older version and could not be upgraded ({reason}). Nothing was changed: mend that "
+            "(an upgrade needs room for as much again beside the copy), or start the older version."
+        ) from error
     log.info("ledger_upgraded", from_schema=revision, to_schema=HEAD, copy=str(copy))
 
 

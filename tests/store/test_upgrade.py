@@ -14,9 +14,10 @@ from app.core.clock import from_ms
 from app.core.records import State
 from app.core.views import KeyFilter, RequestFilter, RequestRecord
 from app.core.windows import Period
+from app.store.connections import WritingConnection
 from app.store.engine import open_store
-from app.store.migrate import HEAD
-from app.store.port import BadDatabaseUrl, UpgradeFailed
+from app.store.migrate import HEAD, migrate
+from app.store.port import UpgradeFailed
 from app.store.queries import list_keys
 
 # Each is the dump of a ledger that its version filled: every kind of end, two teams' keys, one request still open.
@@ -91,13 +92,14 @@ async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
 
 
 async def test_the_readmes_way_back_works(released: Path, tmp_path: Path) -> None:
-    """As it is written there; what was booked since is kept aside."""
+    """As it is written there, also when earlier upgrades left copies; what was booked since is kept aside."""
     old, before = revision(released), content(released, *ALL)
     if old == HEAD:
         return
     data = tmp_path / "place" / "data"
     data.mkdir(parents=True)
     path = released.rename(data / "gateway.db")
+    (data / "gateway.db.before-0000").touch()
     await (await open_store(path)).aclose()
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
     (command,) = [line for line in readme.splitlines() if line.startswith("mkdir -p data/newer")]
@@ -126,6 +128,19 @@ async def test_an_upgrade_that_fails_half_way_changes_nothing(released: Path) ->
     connection.commit()
     connection.close()
     before = content(released, *ALL)
-    with pytest.raises(BadDatabaseUrl, match="catalog already exists"):
+    with pytest.raises(UpgradeFailed, match=r"could not be upgraded .*catalog already exists.* Nothing was changed"):
         await open_store(released)
+    assert content(released, *ALL) == before
+
+
+def test_a_disk_that_is_full_during_the_upgrade_is_told(released: Path) -> None:
+    """As what it is; the ledger is whole, and neither it nor its copy needs to be mended."""
+    if revision(released) == HEAD:
+        return
+    before = content(released, *ALL)
+    writing = WritingConnection(released, "process")
+    writing.raw.execute("PRAGMA max_page_count = 1")  # no page more than there are
+    with pytest.raises(UpgradeFailed, match=r"database or disk is full.* Nothing was changed"):
+        migrate(writing.sql, released)
+    writing.close()
     assert content(released, *ALL) == before

@@ -13,5 +13,6 @@ try:
     context.run_migrations()
     connection.exec_driver_sql("COMMIT")
 except BaseException:
-    connection.exec_driver_sql("ROLLBACK")
+    if connection.connection.driver_connection.in_transaction:  # a full disk has ended it already
+        connection.exec_driver_sql("ROLLBACK")
     raise
