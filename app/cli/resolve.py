@@ -68,13 +68,20 @@ def resolve(
         found = gateway.post("requests/resolve", body | {"preview": True})
         _tell(found, json=json)
         if not preview and (found["requests"] or json):
-            found = _resolved(gateway, body, found, yes=yes)
+            found = _resolved(gateway, body if ident else as_shown(said, body, found), found, yes=yes)
     if json:
         print_json(found)
 
 
+def as_shown(said: dict[str, Any], body: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Those that were shown, by their ids; too many for that are asked for again, and only counted."""
+    if not found["items"] or len(found["items"]) < found["requests"]:
+        return body
+    return {name: body[name] for name in said if name in body} | {"ids": [request["id"] for request in found["items"]]}
+
+
 def _resolved(gateway: Gateway, body: dict[str, Any], shown: dict[str, Any], *, yes: bool) -> Any:
-    """Writes what was shown, and only that. Raises: `Failure`."""
+    """Writes what was shown, or nothing if it has changed meanwhile. Raises: `Failure`."""
     if shown["requests"]:
         confirm_name("resolve", "This is kept for good, with its author and reason.", yes=yes)
     done = gateway.post("requests/resolve", body | {"expected": shown["requests"]})

@@ -16,6 +16,7 @@ import pytest
 
 from app.admin import parquet
 from app.cli.chart import DAYS_MAX, bar, lines
+from app.cli.resolve import as_shown
 from app.core.clock import now
 from app.core.records import Outcome, State
 from tests.admin.books import Books
@@ -196,6 +197,16 @@ def test_resolve_all_leaves_closed_months_alone(seed: Seed) -> None:
     nothing = irg("requests", "resolve", "--all", *SAID, "--yes")
     assert (nothing.code, "No such requests" in nothing.err) == (0, True)
     assert irg("verify").code == 0
+
+
+def test_resolve_all_settles_those_that_were_shown() -> None:
+    """By their ids, so that one that became unknown meanwhile is none of them; only too many to show are counted."""
+    said = {"cost": "1", "reason": "x", "by": "ann", "again": False}
+    body = said | {"all": True, "key": "alice"}
+    told = {"requests": 2, "items": [{"id": "req_1"}, {"id": "req_2"}]}
+    assert as_shown(said, body, told) == said | {"ids": ["req_1", "req_2"]}
+    assert as_shown(said, body, told | {"requests": 3}) == body
+    assert as_shown(said, body, {"requests": 0, "items": []}) == body
 
 
 @pytest.mark.parametrize(
