@@ -85,13 +85,20 @@ class Catalog:
 
     async def _fetch_and_keep(self) -> None:
         try:
-            found = read_catalog(await self._fetch())
+            # Off the loop: a long list is many small steps.
+            found, text = await asyncio.to_thread(_read, await self._fetch())
         except (FetchFailed, ValueError) as error:
             self._failed_at, self._fault = self._now(), str(error)
             log.warning("models_not_fetched", reason=str(error), stale_since=self._fetched_at)
             return
         self._models, self._fetched_at, self._failed_at = found, self._now(), None
         try:
-            await self._store.change(catalog.keep_models, self._fetched_at, dump(found))
+            await self._store.change(catalog.keep_models, self._fetched_at, text)
         except StoreError as error:
             log.warning("models_not_kept", reason=str(error))
+
+
+def _read(document: bytes) -> tuple[tuple[Model, ...], str]:
+    """The models, and as they are kept. Raises: `ValueError`."""
+    found = read_catalog(document)
+    return found, dump(found)

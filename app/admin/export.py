@@ -79,7 +79,8 @@ class ExportRoutes:
         One JSON object a line, or the same in columns. `x-irg-export-id` in the head names its summary.
         """
         wanted = export_filter(query, self._reports.zone)
-        encoding = encoding_of(query.format)
+        # Parquet's library takes a while to load, and its last group a while to write.
+        encoding = await asyncio.to_thread(encoding_of, query.format)
         batches = self._reports.export(wanted)
         # Read before the head is sent: a ledger that cannot be read is a 503, not a cut file.
         first = await anext(batches, None) or []
@@ -113,7 +114,7 @@ class ExportRoutes:
         async for batch in rest:
             # Other requests go on meanwhile.
             yield tally.took(await asyncio.to_thread(encoding.add, batch), batch)
-        last = tally.took(encoding.end(), ())
+        last = tally.took(await asyncio.to_thread(encoding.end), ())
         self._summaries[ident] = tally.summary()
         while len(self._summaries) > SUMMARIES_KEPT:
             del self._summaries[next(iter(self._summaries))]
