@@ -125,11 +125,14 @@ class Store(Protocol):
         ...
 
     async def change(self, change: Callable[..., T], *values: Any) -> T:
-        """Runs one of `store.changes` in the writer's transaction. Raises: the store's errors."""
+        """Runs a changing function of the store in the writer's transaction: `changes`, `resolve`, `catalog`.
+
+        Raises: the store's errors.
+        """
         ...
 
     async def read(self, query: Callable[..., T], *values: Any) -> T:
-        """Runs one of `store.queries` or `store.totals` over one snapshot, off the event loop."""
+        """Runs a reading function of the store (`queries`, `search`, …) over one snapshot, off the event loop."""
         ...
 
     def announce(self, socket_path: Path, url: str) -> None:
