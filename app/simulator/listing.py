@@ -7,6 +7,7 @@ do next, so `shape` chooses among what lists of models look like elsewhere, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from app.simulator.amounts import plain
@@ -50,7 +51,7 @@ def _chosen(query: Query) -> list[Model]:
     if query.get("sort") in ("name", "id"):
         models.sort(key=lambda model: str(model["id"]))
     elif query.get("sort") == "price":
-        models.sort(key=lambda model: float(model["pricing"].get("prompt", model["pricing"].get("value"))))
+        models.sort(key=lambda model: Decimal(model["pricing"].get("prompt", model["pricing"].get("value"))))
     limit = query.get("limit", "")
     models = models[: int(limit)] if limit.isascii() and limit.isdigit() else models
     if fields := query.get("fields"):
