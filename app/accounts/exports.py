@@ -22,10 +22,12 @@ Entry = RequestRecord | AdjustmentRecord
 
 
 async def entries(store: Store, wanted: RequestFilter) -> AsyncIterator[Sequence[Entry]]:
-    """Oldest first, in steps; rows added meanwhile come last. Of `wanted`: the span, key, team, model and tag.
+    """Oldest first, in steps, each over a snapshot of its own: rows added meanwhile may come last, and an entry is
+    told as it was when its step was read. Of `wanted`: the span, key, team, model and tag.
 
     Raises: `KeyNotFound`, `TeamNotFound`.
     """
+    wanted = await explained(store, conditions.with_ids, wanted)
     sources: list[AsyncIterator[Sequence[Entry]]] = [_requests(store, wanted), _adjustments(store, wanted)]
     heads: list[Sequence[Entry]] = [(), ()]
     while True:

@@ -7,7 +7,7 @@ A test never uses an index (its columns carry a `+`, SQLite's way to say so): wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -51,6 +51,13 @@ class Condition:
     test: Test
     drives: tuple[Test, ...] = ()
     streams: tuple[Test, ...] = ()
+
+
+def with_ids(connection: Connection, wanted: RequestFilter) -> RequestFilter:
+    """The same key and team by their ids: they stay the same when names change. Raises: `RowMissing`."""
+    key = wanted.key if wanted.key is None else _key_id(connection, wanted.key)
+    team = wanted.team if wanted.team is None else find_team(connection, wanted.team).id
+    return replace(wanted, key=key, team=team)
 
 
 def conditions_of(connection: Connection, wanted: RequestFilter) -> list[Condition]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from app.accounts import exports
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
 from app.accounts.keyring import Keyring
 from app.accounts.reports import Reports
@@ -317,3 +318,19 @@ async def test_tokens_that_nobody_told_are_none_in_the_row(store: Store, reports
     await store.settle(settled(intent.request_id, reading={"usage": TokenUsage()}), 1)
     assert (await rows(store))[intent.request_id].usage == TokenUsage()
     assert (await reports.usage(ALWAYS)).total.total_tokens == 0
+
+
+async def test_an_export_of_a_key_stays_with_that_key(
+    store: Store, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name may change, and be given to another one, while the export is read."""
+    monkeypatch.setattr(exports, "EXPORT_ROWS", 2)
+    alice = await a_holder(store)
+    booked = [await book(store, alice, NOON) for _ in range(6)]
+    stream = reports.export(replace(during(ALWAYS), key="alice"))
+    found = [entry.id for entry in await anext(stream)]
+    await Keyring(store).change("alice", KeyChange(name="alice-before"))
+    await book(store, await a_holder(store), NOON)
+    async for entries in stream:
+        found += [entry.id for entry in entries]
+    assert found == booked
