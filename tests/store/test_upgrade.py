@@ -92,18 +92,22 @@ async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
 
 
 async def test_the_readmes_way_back_works(released: Path, tmp_path: Path) -> None:
-    """As it is written there, also when earlier upgrades left copies; what was booked since is kept aside."""
+    """As it is written there, beside copies of earlier upgrades; what was booked since is never lost."""
     old, before = revision(released), content(released, *ALL)
     if old == HEAD:
         return
     data = tmp_path / "place" / "data"
     data.mkdir(parents=True)
     path = released.rename(data / "gateway.db")
-    (data / "gateway.db.before-0000").touch()
     await (await open_store(path)).aclose()
+    (data / "gateway.db.before-0000").write_bytes(b"of an upgrade before")
+    (data / f"gateway.db.before-{HEAD}.part").write_bytes(b"of one that was killed")
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    (command,) = [line for line in readme.splitlines() if line.startswith("mkdir -p data/newer")]
+    (command,) = [line for line in readme.splitlines() if line.startswith("(cd data && ")]
     subprocess.run(["sh", "-c", command], cwd=data.parent, check=True)
+    assert content(path, *ALL) == before
+    assert revision(data / "newer" / "gateway.db") == HEAD
+    assert subprocess.run(["sh", "-c", command], cwd=data.parent, check=False).returncode != 0
     assert content(path, *ALL) == before
     assert revision(data / "newer" / "gateway.db") == HEAD
 
