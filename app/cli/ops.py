@@ -64,12 +64,14 @@ def export(
         if output == "-":
             summary = _written(gateway, query, sys.stdout.buffer)
             sys.stdout.buffer.flush()
-            say(json_module.dumps(summary, ensure_ascii=False))
-            return
-        with _sink(output) as sink:
-            summary = _written(gateway, query, sink)
-        with _sink(output + SUMMARY_SUFFIX) as sink:
-            sink.write(json_module.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n")
+        else:
+            with _sink(output) as sink:
+                summary = _written(gateway, query, sink)
+    if output == "-" or _is_device(Path(output)):
+        say(json_module.dumps(summary, ensure_ascii=False))
+        return
+    with _sink(output + SUMMARY_SUFFIX) as sink:
+        sink.write(json_module.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
 def _written(gateway: Gateway, query: Mapping[str, Any], sink: BinaryIO) -> dict[str, Any]:
@@ -87,12 +89,17 @@ def _written(gateway: Gateway, query: Mapping[str, Any], sink: BinaryIO) -> dict
     return summary
 
 
+def _is_device(path: Path) -> bool:
+    """Or a pipe: it is written to, never replaced, and nothing is put beside it."""
+    return path.exists() and not path.is_file()
+
+
 @contextlib.contextmanager
 def _sink(output: str) -> Iterator[BinaryIO]:
     """A file that is there only once it is complete."""
     path = Path(output)
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe is written to, never replaced
+        if _is_device(path):
             with path.open("wb") as sink:
                 yield sink
         else:

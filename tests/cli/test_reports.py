@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import sqlite3
@@ -144,10 +145,12 @@ def test_an_export_replaces_files_only(seed: Seed, directory: Path) -> None:
     out = irg("export", "--format", "csv").out
     os.mkfifo(directory / "pipe")
     reader = os.open(directory / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    assert irg("export", "--format", "csv", "-o", "pipe").code == 0
+    ran = irg("export", "--format", "csv", "-o", "pipe")
+    assert (ran.code, json.loads(ran.err)["sha256"]) == (0, hashlib.sha256(out.encode()).hexdigest())
     assert os.read(reader, 65_536).decode() == out
     os.close(reader)
     assert (directory / "pipe").is_fifo()
+    assert not (directory / "pipe.summary.json").exists()
     (directory / "latest.csv").symlink_to("books.csv")
     assert irg("export", "--format", "csv", "-o", "latest.csv").code == 0
     assert (directory / "latest.csv").is_symlink()
