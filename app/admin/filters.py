@@ -93,12 +93,15 @@ def resolution_filter(body: ResolveBody, zone: ZoneInfo) -> list[str] | RequestF
 
 
 def _span(query: RequestsQuery | ResolveBody, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
-    """The periods of usage, or any two instants."""
+    """The periods of usage, or any two instants. Raises: `ApiError` 400."""
     if query.last is not None or query.month is not None:
         asked = {"last": query.last, "month": query.month, "from": query.from_, "to": query.to}
         period = period_asked(PeriodQuery.model_validate(asked), zone)
         return period.from_at, period.to_at
-    return instant(query.from_, zone, "from"), instant(query.to, zone, "to", whole_day=True)
+    from_at, to_at = instant(query.from_, zone, "from"), instant(query.to, zone, "to", whole_day=True)
+    if from_at is not None and to_at is not None and from_at >= to_at:
+        raise bad_request("The period is empty: from must be before to.", "from")
+    return from_at, to_at
 
 
 def _status(text: str | None) -> tuple[int, int] | None:

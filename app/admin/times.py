@@ -41,7 +41,9 @@ def instant(text: str | None, zone: ZoneInfo, param: str, *, whole_day: bool = F
             day = date.fromisoformat(text)
             return day_start(day + timedelta(days=1) if whole_day else day, zone)
         return parse_time(text)
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        raise bad_request(f"{param}: {text!r} is too far away. Write a day of the years 1970 to 9998.", param) from None
+    except ValueError as error:
         raise bad_request(f"{param}: {_sentence(error)}", param) from None
 
 

@@ -92,6 +92,8 @@ REFUSED = [
     ("to=2026-02-30", "to"),
     ("to=2026-01-01T00:00:00", "to"),
     ("to=9999-12-31", "to"),
+    ("from=2026-01-02&to=2026-01-01", "from"),
+    ("from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from"),
     ("modle=m", "modle"),
     ("state=done", "state"),
     ("from_=2026-01-01", "from_"),
@@ -104,6 +106,12 @@ async def test_a_filter_that_cannot_be_right_is_refused(books: Books, subtests: 
         with subtests.test(query=query):
             status, error = await books.refused("GET", f"requests?{query}")
             assert (status, error["param"]) == (400, param)
+
+
+async def test_a_day_too_far_away_is_refused_in_our_words(books: Books) -> None:
+    """It says what to write instead."""
+    _, error = await books.refused("GET", "requests?to=9999-12-31")
+    assert "1970 to 9998" in error["message"]
 
 
 async def test_a_filter_for_a_key_that_is_not_there_says_so(books: Books) -> None:
@@ -174,6 +182,7 @@ RESOLUTIONS_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cost": "1", "reason": "x", "all": True, "again": True}, "again"),
     ({"cost": "1", "reason": "x", "all": True, "outcome": "odd"}, "outcome"),
     ({"cost": "1", "reason": "x", "all": True, "expect": 3}, "expect"),
+    ({"cost": "1", "reason": "x", "all": True, "from": "2026-01-02", "to": "2026-01-01"}, "from"),
 ]
 
 
