@@ -10,7 +10,7 @@ import difflib
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.records import KeyState, Outcome, State
@@ -170,15 +170,15 @@ class ResolveOneBody(Strict):
     charged: Text | None = Field(None, description=WRITE["charged"])
     reason: Text = Field(description=WRITE["reason"])
     by: Text = Field("admin", description=WRITE["resolver"])
-    again: bool = Field(False, description=WRITE["again"])
-    preview: bool = Field(False, description=WRITE["preview"])
+    again: StrictBool = Field(False, description=WRITE["again"])
+    preview: StrictBool = Field(False, description=WRITE["preview"])
 
 
 class ResolveBody(ResolveOneBody):
     """Either ids, or all with conditions, which all hold."""
 
     ids: list[Text] = Field([], max_length=1000, description=WRITE["ids"])
-    all: bool = Field(False, description=WRITE["all"])
+    all: StrictBool = Field(False, description=WRITE["all"])
     expected: int | None = Field(None, ge=0, description=WRITE["expected"])
     key: Text | None = Field(None, description=WRITE["key"])
     team: Text | None = Field(None, description=WRITE["team"])

@@ -183,6 +183,8 @@ RESOLUTIONS_REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"cost": "1", "reason": "x", "all": True, "outcome": "odd"}, "outcome"),
     ({"cost": "1", "reason": "x", "all": True, "expect": 3}, "expect"),
     ({"cost": "1", "reason": "x", "all": True, "from": "2026-01-02", "to": "2026-01-01"}, "from"),
+    ({"all": "yes", "cost": "1", "reason": "x"}, "all"),
+    ({"all": True, "preview": "false", "cost": "1", "reason": "x"}, "preview"),
 ]
 
 
