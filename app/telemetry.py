@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from app.core.clock import format_time, now
-from app.core.money import format_usd
+from app.core.money import COST_ALARM_PICODOLLARS, format_usd
 from app.core.records import Admitted, Cost, Intent, Settlement
 
 REDACTED = "«redacted»".encode()
@@ -125,6 +125,9 @@ def log_request(intent: Intent, admitted: Admitted, settlement: Settlement) -> N
         ttfb_ms=settlement.ttfb_ms,
         duration_ms=settlement.duration_ms,
     )
+    costs = [cost for cost in (reading.true_cost, reading.charged) if cost is not None]
+    if any(cost.picodollars > COST_ALARM_PICODOLLARS for cost in costs):
+        _requests.warning("cost_above_ceiling", request_id=intent.request_id, key=admitted.key_name, model=intent.model)
 
 
 class Rendering:

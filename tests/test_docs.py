@@ -25,7 +25,7 @@ from tests.cli.irg import irg
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
-LOGGED = r'\blog\.(?:warning|error|exception|critical)\(\s*"([a-z_]+)"'
+LOGGED = r'\b(?:log|_requests)\.(?:warning|error|exception|critical)\(\s*"([a-z_]+)"'
 
 
 def test_every_setting_stands_in_the_readme() -> None:

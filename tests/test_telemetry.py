@@ -126,6 +126,20 @@ def test_a_closed_request_is_one_line_with_both_costs(log: io.TextIOWrapper) -> 
     }
 
 
+@pytest.mark.parametrize("which", ["true_cost", "charged"])
+def test_a_cost_above_the_ceiling_is_told_to_the_admin(log: io.TextIOWrapper, which: str) -> None:
+    """It is booked as said; the warning names the request and whose it is."""
+    at, above = Cost("100", 100 * 10**12), Cost("100.000000000001", 100 * 10**12 + 1)
+    for cost in (at, above):
+        told: dict[str, Any] = {which: cost}
+        reading = dataclasses.replace(SETTLED.reading, **told)
+        telemetry.log_request(INTENT, ADMITTED, dataclasses.replace(SETTLED, reading=reading))
+    first, second, warning = lines(log)
+    assert (first["event"], second["event"], second[which]) == ("request", "request", "100.000000000001")
+    assert (warning["event"], warning["level"]) == ("cost_above_ceiling", "warning")
+    assert (warning["request_id"], warning["key"]) == (INTENT.request_id, "support-bot")
+
+
 def test_an_unknown_cost_is_null_with_its_reason(log: io.TextIOWrapper) -> None:
     """Unknown is never written as nothing."""
     unknown = dataclasses.replace(

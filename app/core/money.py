@@ -15,6 +15,9 @@ from app.core.records import Cost
 
 PICODOLLARS_PER_USD = 10**12
 
+# A cost above this is booked as said, and the admin is told: more than any one request should cost.
+COST_ALARM_PICODOLLARS = 100 * PICODOLLARS_PER_USD
+
 # Above this a token is no cost: sums must stay far from the 64-bit integers of a database.
 COST_USD_MAX = 10_000
 
