@@ -46,7 +46,7 @@ class Catalog:
         self._models: tuple[Model, ...] | None = None
         self._fetched_at: datetime | None = None
         self._failed_at: datetime | None = None
-        self._fault = ""
+        self._fault = "the upstream has not answered yet"
         self._renewing: asyncio.Task[None] | None = None
 
     async def models(self, patterns: tuple[str, ...] = ()) -> tuple[Model, ...]:

@@ -74,10 +74,8 @@ def load(text: str) -> tuple[Model, ...]:
 def _entries(content: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     """Pairs of id and entry, whatever the shape."""
     if isinstance(content, dict):
-        inner = next((content[name] for name in _LISTS if isinstance(content.get(name), list | dict)), None)
-        if inner is not None:
-            yield from _entries(inner)
-            return
+        content = next((content[name] for name in _LISTS if isinstance(content.get(name), list | dict)), content)
+    if isinstance(content, dict):
         for key, entry in content.items():
             if isinstance(entry, dict):
                 yield entry.get("id", key), entry

@@ -64,8 +64,11 @@ def test_a_time_that_is_none_is_left_out(created: object) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"<html>", b"null", b"7", b"[]", b"{}", b'{"error":{"message":"no"}}', b"\xff", b"[" * 100_000],
-    ids=["empty", "page", "null", "number", "nothing", "no-entries", "error", "not-utf-8", "deep"],
+    [
+        *(b"", b"<html>", b"null", b"7", b"[]", b"{}", b'{"error":{"message":"no"}}', b"\xff", b"[" * 100_000),
+        b'{"data":' * 900 + b"{}" + b"}" * 900,
+    ],
+    ids=["empty", "page", "null", "number", "nothing", "no-entries", "error", "not-utf-8", "deep", "data-in-data"],
 )
 def test_what_is_no_list_is_refused(document: bytes) -> None:
     """An error under status 200 must not become an empty list."""
