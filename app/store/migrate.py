@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.store.port import SchemaTooNew, UpgradeFailed
+from app.store.spool import sync_directory
 from app.telemetry import get_logger
 
 log = get_logger("ledger")
@@ -45,8 +46,8 @@ def migrate(connection: Connection, path: Path) -> None:
     if revision is not None and revision not in known:
         raise SchemaTooNew(
             f"the database has schema {revision}, which this version ({HEAD}) does not know: it was written by a "
-            "newer one. Start that version, or go back to the copy that was made before the upgrade: with no gateway "
-            f"running, move {path.name}.before-{revision} (its -wal and -shm files removed) to {path.name}."
+            "newer one. Start that version, or go back to the copy that was made before the upgrade, "
+            f'{path.name}.before-{revision}: README, "Upgrade and roll back", has the command.'
         )
     if revision is None:
         command.upgrade(config, "head")
@@ -78,6 +79,7 @@ def keep_copy(connection: sqlite3.Connection, path: Path) -> Path:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(copy)
+        sync_directory(copy.parent)
     except (OSError, sqlite3.Error) as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

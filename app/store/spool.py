@@ -95,11 +95,7 @@ class Spool:
         if size < RESERVED_BYTES:  # written, not only allocated: some file systems promise more than they have
             os.pwrite(self._file, bytes(RESERVED_BYTES - size), size)
             os.fsync(self._file)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self._path.parent)
 
     def _put_aside(self, line: bytes) -> None:
         path = self._path.with_name(self._path.name + ".rejected")
@@ -110,6 +106,15 @@ class Spool:
             os.fsync(file)
         finally:
             os.close(file)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes what was created or renamed in a directory survive a power cut. Raises: `OSError`."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _line(text: bytes) -> bytes:
