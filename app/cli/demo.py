@@ -220,8 +220,10 @@ class _Ending:
     def held(self) -> Iterator[None]:
         """A signal waits: what is half made could not be taken back."""
         self._holding = True
-        yield
-        self._holding = False
+        try:
+            yield
+        finally:
+            self._holding = False
         if self._asked:
             raise SystemExit(0)
 

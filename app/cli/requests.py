@@ -25,18 +25,6 @@ UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 # On a terminal the live feed has no table to fit columns to; longer cells push the rest.
 WIDTHS = (24, 30, 16, 28, 8, 20, 6, 14, 10, 8, 8)
 
-
-# Options of the list, and what the API calls them.
-CONDITIONS = {
-    **{name: name for name in ("key", "team", "model", "tag", "state", "outcome", "status", "min_cost", "max_cost")},
-    "unknown_reason": "unknown_reason",
-    "ident": "id",
-    "last": "last",
-    "month": "month",
-    "from_": "from",
-    "to": "to",
-}
-
 ItsState = Annotated[str | None, typer.Option("--state", help="Only open, settled, free or unknown ones.")]
 Status = Annotated[str | None, typer.Option(help="Only with this status: 200, or a class: 5xx.")]
 MinCost = Annotated[str | None, typer.Option(metavar="USD", help="Only with at least this true cost.")]
@@ -70,8 +58,9 @@ def list_requests(
     url: Url = None,
 ) -> None:
     """Requests, newest first; all given conditions hold."""
-    given = dict(locals())  # before anything else has a name here
-    query = {param: given[name] for name, param in CONDITIONS.items()}
+    query = {"key": key, "team": team, "model": model, "tag": tag, "state": state, "outcome": outcome}
+    query |= {"status": status, "min_cost": min_cost, "max_cost": max_cost, "unknown_reason": unknown_reason}
+    query |= {"id": ident, "last": last, "month": month, "from": from_, "to": to}
     with connect(url) as gateway:
         page = _filled_page(gateway, query, limit, after)
     if json:

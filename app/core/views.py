@@ -278,7 +278,7 @@ class UsageReport:
 class Difference:
     """One thing that does not add up."""
 
-    what: str  # "rollup" or the broken rule of a row, in words
+    what: str  # "rollup", "rollup by day", or the broken rule of a row, in words
     where: Mapping[str, str]  # the roll-up's key or the request's id
     expected: Mapping[str, int] = field(default_factory=dict)  # recomputed from the rows
     found: Mapping[str, int] = field(default_factory=dict)  # what the roll-up says

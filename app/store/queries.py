@@ -58,7 +58,7 @@ def list_keys(
     if wanted.team is not None:
         query = query.where(keys.c.team_id == find_team(connection, wanted.team).id)
     if wanted.state is not None:
-        query = query.where(_statenamed(wanted.state, to_ms(now)))
+        query = query.where(_state_is(wanted.state, to_ms(now)))
     found = [_key(row, now) for row in connection.execute(query)]
     return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
 
@@ -105,7 +105,7 @@ def _teams() -> Select[Any]:
     return select(teams, count.label("keys"))
 
 
-def _statenamed(state: KeyState, now_ms: int) -> ColumnElement[bool]:
+def _state_is(state: KeyState, now_ms: int) -> ColumnElement[bool]:
     expired = (keys.c.expires_at.is_not(None)) & (keys.c.expires_at <= now_ms)
     if state is KeyState.EXPIRED:
         return (keys.c.state == KeyState.ACTIVE) & expired
