@@ -32,7 +32,7 @@ async def entries(store: Store, wanted: RequestFilter) -> AsyncIterator[Sequence
     heads: list[Sequence[Entry]] = [(), ()]
     while True:
         for number, source in enumerate(sources):
-            heads[number] = heads[number] or await anext(source, ())
+            heads[number] = heads[number] or await _next(source)
         if not any(heads):
             return
         # What both have told up to: behind it, one of them may have more to come.
@@ -40,6 +40,13 @@ async def entries(store: Store, wanted: RequestFilter) -> AsyncIterator[Sequence
         ready = sorted((entry for head in heads for entry in head if _moment(entry) <= edge), key=_moment)
         heads = [[entry for entry in head if _moment(entry) > edge] for head in heads]
         yield ready
+
+
+async def _next(source: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:
+    # Not `anext(source, ())`: with a default it fails on Python 3.11.
+    async for some in source:
+        return some
+    return ()
 
 
 def _moment(entry: Entry) -> str:

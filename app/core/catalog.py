@@ -77,7 +77,7 @@ def _entries(content: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
         content = next((content[name] for name in _LISTS if isinstance(content.get(name), list | dict)), content)
     if isinstance(content, dict):
         for key, entry in content.items():
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and key not in _LISTS:
                 yield entry.get("id", key), entry
     elif isinstance(content, list):
         for entry in content:
