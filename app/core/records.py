@@ -86,6 +86,25 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model's tokens cost, in 10⁻¹² USD each."""
+
+    prompt_picodollars: int
+    completion_picodollars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What bounds a request's cost before it runs: its length, the model's prices, the operator's ceiling."""
+
+    prompt_tokens: int = 0  # a guess from above
+    max_output_tokens: int | None = None  # as the client set it
+    prices: Prices | None = None  # None = not known
+    ceiling_picodollars: int | None = None
+    default_picodollars: int = 0  # what is held when nothing else is known
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """A request that wants to be forwarded: the write-ahead half of a ledger entry."""
 
@@ -97,6 +116,7 @@ class Intent:
     stream: bool
     sdk_retry: int = 0
     references: tuple[str, ...] = ()  # response ids that the body refers to
+    asked: Asked = field(default_factory=Asked)
 
 
 class RefusalReason(StrEnum):
@@ -105,6 +125,40 @@ class RefusalReason(StrEnum):
     KEY_REFUSED = "key_refused"  # absent, revoked, disabled or expired: told apart by nobody
     MODEL_NOT_ALLOWED = "model_not_allowed"
     RESPONSE_NOT_FOUND = "response_not_found"
+    BUDGET_SPENT = "budget_spent"
+    BUDGET_HELD = "budget_held"  # only what runs now is in the way
+    REQUESTS_PER_MINUTE = "requests_per_minute"
+    TOKENS_PER_MINUTE = "tokens_per_minute"
+    CONCURRENCY = "concurrency"
+
+
+class Scope(StrEnum):
+    """Whose limit it is."""
+
+    KEY = "key"
+    TEAM = "team"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one limit per minute leaves, this request counted."""
+
+    limit: int
+    remaining: int
+    reset_ms: int  # until nothing counts against it any more
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """What the tightest limits leave; None = there is no such limit."""
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None
+    budget_remaining_picodollars: int | None = None
+
+
+NO_LIMITS = Allowances()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +170,35 @@ class Admitted:
     team: str | None
     tags: tuple[str, ...] = ()
     hold_picodollars: int = 0
+    tokens_held: int = 0
+    allowances: Allowances = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """The limit that refuses a request. Money in 10⁻¹² USD, for budgets alone; `limit` for all others."""
+
+    scope: Scope
+    owner: str  # the name of the key or team; "" for the gateway
+    limit: int | None = None
+    period: str | None = None
+    limit_picodollars: int | None = None
+    spent_picodollars: int | None = None
+    held_picodollars: int | None = None
+    hold_picodollars: int | None = None  # what this request would have added
+    resets_at: datetime | None = None  # None = it never does
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The intent left no trace and must not be forwarded."""
+    """The intent left no row and must not be forwarded."""
 
     reason: RefusalReason
     allowed_models: tuple[str, ...] = ()
     reference: str | None = None
+    hit: LimitHit | None = None
+    retry_after_ms: int | None = None  # None = trying again does not help
+    allowances: Allowances = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

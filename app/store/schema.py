@@ -3,6 +3,7 @@
 Times are integers: milliseconds since 1970, UTC (`…_at`). Money is an integer of 10⁻¹² USD
 beside the token as received. Lists (tags, model patterns) are sorted JSON arrays as text.
 Every table is STRICT: SQLite would otherwise turn an integer that is too large into a float.
+The tables of limits are in `schema_limits`.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ metadata = MetaData()
 Whole = BigInteger().with_variant(Integer(), "sqlite")
 
 
-def _table(name: str, *parts: Any, **options: Any) -> Table:
+def strict_table(name: str, *parts: Any, **options: Any) -> Table:
     return Table(name, metadata, *parts, sqlite_strict=True, **options)
 
 
-teams = _table(
+teams = strict_table(
     "teams",
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", Whole, nullable=False),
 )
 
-keys = _table(
+keys = strict_table(
     "keys",
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
@@ -56,7 +57,7 @@ keys = _table(
 )
 
 # One key may answer to two secrets for a while: the new one, and the old one within its grace.
-key_secrets = _table(
+key_secrets = strict_table(
     "key_secrets",
     Column("hash", Text, primary_key=True),  # SHA-256 of the secret; the secret itself is nowhere
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False, index=True),
@@ -66,7 +67,7 @@ key_secrets = _table(
 )
 
 # The ledger. A row is written open, before anything is forwarded, and closed once.
-requests = _table(
+requests = strict_table(
     "requests",
     Column("id", Text, primary_key=True),  # req_<ulid>: sorts by created_at
     Column("created_at", Whole, nullable=False),
@@ -100,6 +101,8 @@ requests = _table(
     Column("duration_ms", Whole),
     Column("closed_at", Whole),
     Column("closed_seq", Whole),
+    Column("kept", Whole, nullable=False, server_default=text("0")),  # what an unknown cost counts against budgets
+    Column("tokens_held", Whole, nullable=False, server_default=text("0")),
     CheckConstraint("state IN ('open', 'settled', 'free', 'unknown')", name="requests_state"),
     CheckConstraint("(state = 'open') = (closed_seq IS NULL)", name="requests_closed"),
     CheckConstraint(
@@ -130,11 +133,20 @@ Index(
 )
 Index("requests_tags", requests.c.tags, requests.c.id, sqlite_where=text("tags <> '[]'"))
 Index("requests_true_cost", requests.c.true_cost, requests.c.id, sqlite_where=requests.c.true_cost.is_not(None))
+# Of settled requests, those of which only one of the two costs is known.
+ONE_COST: ColumnElement[bool] = literal_column(
+    "requests.state = 'settled' AND (requests.true_cost IS NULL OR requests.charged IS NULL)"
+)
+Index(
+    "requests_one_cost",
+    requests.c.id,
+    sqlite_where=text("state = 'settled' AND (true_cost IS NULL OR charged IS NULL)"),
+)
 Index("requests_response", requests.c.response_id, sqlite_where=requests.c.response_id.is_not(None))
 Index("requests_upstream", requests.c.upstream_request_id, sqlite_where=requests.c.upstream_request_id.is_not(None))
 
 # Whose response it is: what a later request may refer to.
-responses = _table(
+responses = strict_table(
     "responses",
     Column("response_id", Text, primary_key=True),
     Column("key_id", Text, ForeignKey("keys.id"), nullable=False),
@@ -144,7 +156,7 @@ responses = _table(
 # What persons wrote about the costs of `unknown` requests. Rows are only ever added: the request's own row stays as it
 # was closed. A row made in a later month than the request is `late`: it counts when it was made, so that closed
 # months never change; any other counts where the request does. Costs are differences to what held before.
-adjustments = _table(
+adjustments = strict_table(
     "adjustments",
     Column("id", Text, primary_key=True),  # adj_<ulid>: sorts by `at`
     Column("request_id", Text, ForeignKey("requests.id"), nullable=False),
@@ -184,7 +196,7 @@ USAGE_SUMS = (
 
 
 def _rollup(name: str) -> Table:
-    return _table(
+    return strict_table(
         name,
         Column("bucket_at", Whole, primary_key=True),
         Column("key_id", Text, primary_key=True),
@@ -204,14 +216,14 @@ usage = _rollup("usage")
 usage_days = _rollup("usage_days")
 
 # One row: the time zone that `usage_days` follows, and the midnight up to which its days are summed up.
-calendar = _table(
+calendar = strict_table(
     "calendar",
     Column("zone", Text, primary_key=True),
     Column("days_until", Whole, nullable=False),
 )
 
 # Processes that wrote the ledger: what an ended one left open was lost with it.
-instances = _table(
+instances = strict_table(
     "instances",
     Column("id", Text, primary_key=True),
     Column("pid", Whole, nullable=False),
@@ -221,7 +233,7 @@ instances = _table(
 )
 
 # The upstream's list of models as it was told last: one row.
-catalog = _table(
+catalog = strict_table(
     "catalog",
     Column("id", Whole, primary_key=True, autoincrement=False),
     Column("fetched_at", Whole, nullable=False),

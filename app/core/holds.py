@@ -1,0 +1,98 @@
+"""What is set aside for a request before it runs, and what counts of it afterwards.
+
+A hold is a guess from above: 1.5 times the most that the key's last requests to the model cost,
+else what its length may cost at the model's prices, else a fixed amount; never above the
+operator's ceiling for the model. Money is an integer of 10⁻¹² USD. Called by the store, inside the
+transaction that admits or settles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.core.records import Asked, Cost, Reading, Settlement, State
+
+# So many of a key's last settled costs of a model are looked at, and so many are needed.
+SAMPLES_MAX = 50
+SAMPLES_MIN = 5
+
+# What a request without `max_output_tokens` is taken to put out.
+OUTPUT_TOKENS_DEFAULT = 4096
+
+# A picture or a file in the body is taken for so many tokens; of text, two bytes are a token.
+PART_TOKENS = 2000
+TEXT_BYTES_PER_TOKEN = 2
+
+
+class Billing(StrEnum):
+    """Which of the two costs counts against budgets."""
+
+    CHARGED = "charged"
+    TRUE_COST = "true_cost"
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """How a cost becomes what a budget has spent. `unknown_keeps_hold`: an unknown cost counts as its hold."""
+
+    billing: Billing = Billing.CHARGED
+    unknown_keeps_hold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What an earlier request came to."""
+
+    counted_picodollars: int
+    tokens: int
+
+
+def hold(asked: Asked, samples: Sequence[Sample]) -> int:
+    """What to set aside for a request. `samples`: the key's last settled ones of this model, newest first."""
+    amount = _guess(asked, samples[:SAMPLES_MAX])
+    if asked.max_output_tokens is not None and asked.prices is not None:
+        amount = max(amount, asked.max_output_tokens * asked.prices.completion_picodollars)
+    ceiling = asked.ceiling_picodollars
+    return amount if ceiling is None else min(amount, ceiling)
+
+
+def _guess(asked: Asked, samples: Sequence[Sample]) -> int:
+    if len(samples) >= SAMPLES_MIN:
+        return _half_more(max(sample.counted_picodollars for sample in samples))
+    if asked.prices is None:
+        return asked.default_picodollars
+    output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens
+    prompt_cost = asked.prompt_tokens * asked.prices.prompt_picodollars
+    return prompt_cost + output * asked.prices.completion_picodollars
+
+
+def tokens_held(asked: Asked, samples: Sequence[Sample]) -> int:
+    """How many tokens a running request is taken for, until its own are known."""
+    if len(samples) >= SAMPLES_MIN:
+        return _half_more(max(sample.tokens for sample in samples[:SAMPLES_MAX]))
+    output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens
+    return asked.prompt_tokens + output
+
+
+def counted(reading: Reading, billing: Billing) -> Cost | None:
+    """The cost that counts against budgets: the one that is billed by, else the other; None = both are unknown."""
+    first, second = reading.charged, reading.true_cost
+    if billing is Billing.TRUE_COST:
+        first, second = second, first
+    return first if first is not None else second
+
+
+def keeps_hold(settlement: Settlement, counting: Counting) -> bool:
+    """Whether an unknown cost goes on counting as what was held for it.
+
+    An upstream's 5xx before any output never does: an hour of them must not use up a budget.
+    """
+    if settlement.state is not State.UNKNOWN or not counting.unknown_keeps_hold:
+        return False
+    return settlement.status is None or settlement.status < 500
+
+
+def _half_more(most: int) -> int:
+    return most + (most + 1) // 2

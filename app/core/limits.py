@@ -1,0 +1,195 @@
+"""Where the owners of limits stand: what is spent, held and running, and what that leaves.
+
+An owner is a key, a team, or the gateway itself. Everything here is loaded, changed and written
+back by the store within one transaction, so a decision and its booking cannot disagree. Money is an
+integer of 10⁻¹² USD, times are milliseconds since 1970. Called by `admission` and the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from app.core.budgets import ALWAYS_TO_MS, Budget, Span
+from app.core.clock import from_ms
+from app.core.holds import Billing
+from app.core.rates import Rate
+from app.core.records import Allowance, Cost, LimitHit, RefusalReason, Scope
+
+GATEWAY = "gateway"
+
+# A budget that is only held by what runs is asked about again so soon; so is a limit of what runs at once.
+HELD_RETRY_MS = 2000
+CONCURRENCY_RETRY_MS = 1000
+
+# Sums of a window stay within 64 bits, whatever an upstream says that things cost.
+SUM_MAX = 8 * 10**18
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None = no such limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+    def __bool__(self) -> bool:
+        return (self.rpm, self.tpm, self.concurrency) != (None, None, None)
+
+
+@dataclass(slots=True)
+class Window:
+    """What counts against a budget from one edge to the next.
+
+    `settled`: known costs. `kept`: what unknown costs keep set aside. `held`: what running
+    requests may cost. `billing`: which cost counts, as it was when the window began.
+    """
+
+    span: Span
+    billing: Billing
+    settled: int = 0
+    kept: int = 0
+    held: int = 0
+
+    @property
+    def spent(self) -> int:
+        return self.settled + self.kept
+
+    def end(self, hold: int, kept: int, cost: Cost | None) -> None:
+        """A request that was held for is closed: its cost is known, or something is kept for it, or neither."""
+        self.held -= hold
+        self.kept = min(SUM_MAX, self.kept + kept)
+        if cost is not None:
+            self.settled = min(SUM_MAX, self.settled + cost.picodollars)
+
+
+@dataclass(slots=True)
+class BudgetStanding:
+    """A budget and its windows, as far as they are concerned now."""
+
+    budget: Budget
+    windows: list[Window]
+
+    def window(self, at_ms: int) -> Window | None:
+        return next((window for window in self.windows if window.span.holds(at_ms)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A limit that does not allow a request. `retry_after_ms` None: waiting a little does not help."""
+
+    reason: RefusalReason
+    hit: LimitHit
+    retry_after_ms: int | None
+
+
+@dataclass(slots=True)
+class Standing:
+    """One owner. Without limits nothing is counted for it, without budgets nothing is held."""
+
+    owner_id: str
+    scope: Scope
+    name: str
+    limits: Limits = field(default_factory=Limits)
+    running: int = 0
+    running_tokens: int = 0
+    rate: Rate = field(default_factory=Rate)
+    budgets: list[BudgetStanding] = field(default_factory=list)
+
+    def violations(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> Iterator[Violation]:
+        """What stands in the way of a request made at `at_ms` that may cost so much and have so many tokens."""
+        for standing in self.budgets:
+            if violation := self._overrun(standing, at_ms, hold):
+                yield violation
+        if self.limits:
+            self.rate.advance(now_ms)
+            yield from self._too_many(now_ms, tokens)
+
+    def take(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> None:
+        """Counts a request that is admitted."""
+        if self.limits:
+            self.running += 1
+            self.running_tokens += tokens
+            self.rate.add(now_ms, requests=1)
+        for standing in self.budgets:
+            if window := standing.window(at_ms):
+                window.held += hold
+
+    def end(
+        self,
+        at_ms: int,
+        now_ms: int,
+        held: tuple[int, int],
+        kept: int,
+        tokens: int,
+        cost: Callable[[Billing], Cost | None],
+    ) -> None:
+        """Counts a request that is closed. `held`: money and tokens, as they were taken."""
+        hold, tokens_held = held
+        if self.limits:
+            self.running -= 1
+            self.running_tokens -= tokens_held
+            self.rate.advance(now_ms)
+            self.rate.add(now_ms, tokens=tokens)
+        for standing in self.budgets:
+            if window := standing.window(at_ms):
+                window.end(hold, kept, cost(window.billing))
+
+    def requests_allowance(self, now_ms: int) -> Allowance | None:
+        limit = self.limits.rpm
+        if limit is None:
+            return None
+        return Allowance(limit, max(0, limit - self.rate.requests), self.rate.empty_in_ms(now_ms))
+
+    def tokens_allowance(self, now_ms: int) -> Allowance | None:
+        limit = self.limits.tpm
+        if limit is None:
+            return None
+        left = max(0, limit - self.rate.tokens - self.running_tokens)
+        return Allowance(limit, left, self.rate.empty_in_ms(now_ms, tokens=True))
+
+    def remaining(self, at_ms: int) -> int | None:
+        """What the tightest budget leaves, less what is held; None = there is none."""
+        left = [
+            max(0, standing.budget.amount_picodollars - window.spent - window.held)
+            for standing in self.budgets
+            if (window := standing.window(at_ms)) is not None
+        ]
+        return min(left, default=None)
+
+    # --- what is in the way ----------------------------------------------------------------
+
+    def _overrun(self, standing: BudgetStanding, at_ms: int, hold: int) -> Violation | None:
+        window, amount = standing.window(at_ms), standing.budget.amount_picodollars
+        if window is None or window.spent + window.held + hold <= amount:
+            return None
+        spent = window.spent + hold > amount
+        ends = window.span.ends_at_ms
+        hit = LimitHit(
+            self.scope,
+            self.name,
+            period=standing.budget.period.value,
+            limit_picodollars=amount,
+            spent_picodollars=window.spent,
+            held_picodollars=window.held,
+            hold_picodollars=hold,
+            resets_at=from_ms(ends) if ends != ALWAYS_TO_MS else None,
+        )
+        if spent:
+            return Violation(RefusalReason.BUDGET_SPENT, hit, None)
+        return Violation(RefusalReason.BUDGET_HELD, hit, HELD_RETRY_MS)
+
+    def _too_many(self, now_ms: int, tokens: int) -> Iterator[Violation]:
+        rpm, tpm, concurrency = self.limits.rpm, self.limits.tpm, self.limits.concurrency
+        if rpm is not None and (excess := self.rate.requests + 1 - rpm) > 0:
+            wait = self.rate.wait_ms(now_ms, excess)
+            yield Violation(RefusalReason.REQUESTS_PER_MINUTE, self._hit(rpm), wait)
+        if tpm is not None and (excess := self.rate.tokens + self.running_tokens + min(tokens, tpm) - tpm) > 0:
+            wait = self.rate.wait_ms(now_ms, excess, tokens=True)
+            yield Violation(RefusalReason.TOKENS_PER_MINUTE, self._hit(tpm), max(wait, CONCURRENCY_RETRY_MS))
+        if concurrency is not None and self.running >= concurrency:
+            yield Violation(RefusalReason.CONCURRENCY, self._hit(concurrency), CONCURRENCY_RETRY_MS)
+
+    def _hit(self, limit: int) -> LimitHit:
+        return LimitHit(self.scope, self.name, limit=limit)

@@ -1,0 +1,80 @@
+"""Requests and tokens per minute: a sliding window of one-second steps.
+
+In every 60 seconds at most so many, whenever they begin. A step leaves 60 s after the last request
+in it, so a burst is over exactly a minute later. What a step holds beyond its own second only
+ever errs towards fewer. A clock that was set back does not lock anybody out: what then lies in the
+future counts as of now. Times are milliseconds. Called by the admission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+MINUTE_MS = 60_000
+_STEP_MS = 1000
+
+
+@dataclass(slots=True)
+class Rate:
+    """`steps`: [when the last request of the step came, requests, tokens], oldest first."""
+
+    steps: list[list[int]] = field(default_factory=list)
+
+    def advance(self, now_ms: int) -> None:
+        """Lets go of what is older than a minute."""
+        self.steps = [
+            [min(at_ms, now_ms), requests, tokens]
+            for at_ms, requests, tokens in self.steps
+            if at_ms + MINUTE_MS > now_ms
+        ]
+
+    @property
+    def requests(self) -> int:
+        return sum(step[1] for step in self.steps)
+
+    @property
+    def tokens(self) -> int:
+        return sum(step[2] for step in self.steps)
+
+    def add(self, now_ms: int, *, requests: int = 0, tokens: int = 0) -> None:
+        if self.steps and self.steps[-1][0] // _STEP_MS >= now_ms // _STEP_MS:
+            newest = self.steps[-1]
+            newest[0] = max(newest[0], now_ms)
+            newest[1] += requests
+            newest[2] += tokens
+        else:
+            self.steps.append([now_ms, requests, tokens])
+
+    def wait_ms(self, now_ms: int, excess: int, *, tokens: bool = False) -> int:
+        """How long until so many requests (or tokens) have left; until all have, if they are fewer."""
+        column, waiting = 2 if tokens else 1, 0
+        for step in self.steps:
+            if excess <= 0:
+                break
+            excess -= step[column]
+            waiting = step[0] + MINUTE_MS - now_ms if step[column] else waiting
+        return max(0, waiting)
+
+    def empty_in_ms(self, now_ms: int, *, tokens: bool = False) -> int:
+        """How long until nothing counts any more."""
+        column = 2 if tokens else 1
+        return max((step[0] + MINUTE_MS - now_ms for step in self.steps if step[column]), default=0)
+
+
+def rate_of(events: Iterable[tuple[int, int, int]]) -> Rate:
+    """From (when in ms, requests, tokens), in any order."""
+    rate = Rate()
+    for at_ms, requests, tokens in sorted(events):
+        rate.add(at_ms, requests=requests, tokens=tokens)
+    return rate
+
+
+def format_reset(wait_ms: int) -> str:
+    """A span as OpenAI's `x-ratelimit-reset-*` headers write it: `120ms`, `1s`, `59.5s`, `1m0s`."""
+    if wait_ms < 1000:
+        return f"{max(0, wait_ms)}ms"
+    minutes, rest_ms = divmod(wait_ms, MINUTE_MS)
+    seconds, fraction = divmod(rest_ms, 1000)
+    text = f"{seconds}.{fraction:03d}".rstrip("0").rstrip(".")
+    return f"{minutes}m{text}s" if minutes else f"{text}s"
