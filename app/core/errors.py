@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
@@ -28,6 +28,7 @@ class ApiError(Exception):
         type: str = "invalid_request_error",
         param: str | None = None,
         headers: HeaderPairs = (),
+        gateway: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -36,10 +37,13 @@ class ApiError(Exception):
         self.type = type
         self.param = param
         self.headers = headers
+        self.gateway = gateway  # facts for programs, where there are any
 
     def body(self) -> bytes:
         """The JSON body, UTF-8."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        error: dict[str, object] = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        if self.gateway is not None:
+            error["gateway"] = self.gateway
         return json.dumps({"error": error}, ensure_ascii=False).encode()
 
 

@@ -19,6 +19,7 @@ from app.core.errors import ApiError, invalid_api_key, model_not_allowed, respon
 from app.core.headers import upstream_request_id
 from app.core.ids import new_id
 from app.core.records import Admitted, Intent, Outcome, Reading, RefusalReason, Refused, Settlement
+from app.core.refusals import limit_error
 from app.core.verdict import Break, Verdict, judge
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
@@ -218,3 +219,5 @@ def _refusal(refused: Refused, intent: Intent) -> ApiError:
             return model_not_allowed(intent.model, refused.allowed_models)
         case RefusalReason.RESPONSE_NOT_FOUND:
             return response_not_found(refused.reference or "")
+        case _:
+            return limit_error(refused, intent.request_id)

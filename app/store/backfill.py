@@ -15,11 +15,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, literal_column, select
 
 from app.core.clock import now
+from app.core.holds import Counting
 from app.core.keys import new_secret
 from app.core.records import Intent, Refused, Settlement
 from app.core.views import NewKey
 from app.store import changes
 from app.store.batch import LedgerBatch
+from app.store.calendar import Calendar
 from app.store.connections import make_file
 from app.store.database import Database
 from app.store.lock import DatabaseLock
@@ -71,7 +73,7 @@ def backfilling(path: Path) -> Iterator[Backfill]:
         lock = DatabaseLock(path)
         stack.callback(lock.release)
         make_file(path)
-        database = Database(path, "process", lambda: moment[0], ZoneInfo("UTC"))
+        database = Database(path, "process", Calendar(lambda: moment[0], ZoneInfo("UTC"), Counting()))
         stack.callback(database.close)
         database.begin()
         with database.transaction() as batch:

@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
+from sqlalchemy import Connection
 
-from app.core.admission import KeyFacts, decide
+from app.core.admission import KeyFacts, decide, identified
 from app.core.clock import from_ms, to_ms
-from app.core.records import Admitted, Intent, KeyState, Refused, Settlement
+from app.core.holds import counted, keeps_hold
+from app.core.limits import GATEWAY
+from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
-from app.store import statements
-from app.store.calendar import day_start_ms
-from app.store.rows import intent_row, list_text, owner_row, settlement_row, storable, text_list, usage_sums
+from app.store import limit_statements, statements
+from app.store.calendar import Calendar, day_start_ms
+from app.store.desk import Desk
+from app.store.occasions import closing_alerts
+from app.store.rows import (
+    count,
+    intent_row,
+    list_text,
+    owner_row,
+    refusal_row,
+    settlement_row,
+    storable,
+    text_list,
+    usage_sums,
+)
+from app.store.samples import Samples
 from app.store.schema import USAGE_SUMS
 from app.telemetry import get_logger
 
@@ -36,13 +52,14 @@ TOUCH_EVERY = timedelta(minutes=1)
 class LedgerBatch:
     """Writes intents and settlements over one raw connection; counts the order of closing."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, instance_id: str, clock: Callable[[], datetime], zone: ZoneInfo
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, sql: Connection, instance_id: str, calendar: Calendar) -> None:
         self._connection = connection
-        self._zone = zone
+        self._sql = sql
         self._instance_id = instance_id
-        self._clock = clock
+        self._clock = calendar.clock
+        self._zone = calendar.zone
+        self._counting = calendar.counting
+        self._samples = Samples(sql, calendar.counting.billing)
         newest = connection.execute("SELECT max(closed_seq) FROM requests WHERE closed_seq > 0").fetchone()
         self._closed_seq: int = newest[0] or 0
 
@@ -54,25 +71,52 @@ class LedgerBatch:
         closed_at = to_ms(self._clock())
         rows = []
         for seq, settlement in enumerate(reversed(first.values()), self._closed_seq + 1):
-            rows.append([*settlement_row(settlement), closed_at, seq])
+            keeps = int(keeps_hold(settlement, self._counting))
+            rows.append([*settlement_row(settlement), closed_at, seq, keeps])
         self._closed_seq += len(rows)
         closed = self._run(statements.SETTLE, rows)
         if len(closed) < len(first):
             self._report_strangers(first)
         self._add_usage(closed, first)
+        self._end_holds(closed, first)
         owners = [owner for row in closed if (owner := owner_row(first[row[0]], row[2])) is not None]
         if owners:
             self._run(statements.ADD_OWNERS, owners)
 
     def _add_usage(self, closed: Sequence[Sequence[Any]], settlements: dict[str, Settlement]) -> None:
         buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
-        for request_id, created_at, key_id, team_id, tags, model, state in closed:
+        for request_id, created_at, key_id, team_id, tags, model, state, *_ in closed:
             total = buckets[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
             for index, value in enumerate(usage_sums(settlements[request_id])):
                 total[index] += value
         if buckets:
             self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
             self._add_to_days(buckets)
+
+    def _end_holds(self, closed: Sequence[Sequence[Any]], settlements: Mapping[str, Settlement]) -> None:
+        """What was held is held no more; what is known counts, in the windows that hold a request's creation."""
+        if not closed:
+            return
+        now, billing = self._clock(), self._counting.billing
+        desk = self._desk(
+            {owner: "" for row in closed for owner in (row[2], row[3]) if owner}, min(r[1] for r in closed)
+        )
+        for request_id, created_at, key_id, team_id, _, model, _, hold, kept, tokens_held in closed:
+            settlement = settlements[request_id]
+            tokens = count(settlement.reading.usage.total_tokens) or 0
+            for standing in desk.of(key_id, team_id, GATEWAY):
+                standing.end(
+                    created_at, to_ms(now), (hold, tokens_held), kept, tokens, partial(counted, settlement.reading)
+                )
+            self._samples.add(key_id, model, settlement)
+            closing_alerts(self._sql, key_id, model, hold, settlement, billing, now)
+        desk.save(now)
+
+    def _desk(self, names: Mapping[str, str], since_ms: int) -> Desk:
+        """Where these owners and the gateway stand, with the windows that hold `since_ms` or come later."""
+        desk = Desk(self._sql, self._run, self._zone, self._counting.billing)
+        desk.load({**names, GATEWAY: ""}, since_ms)
+        return desk
 
     def _add_to_days(self, buckets: Mapping[tuple[Any, ...], Sequence[int]]) -> None:
         """What belongs to a day that is over already, and so is summed up, is added there as well."""
@@ -97,22 +141,53 @@ class LedgerBatch:
         """Decides over all intents with facts read in this transaction, and writes the admitted ones as open rows."""
         now = self._clock()
         keys, due = self._key_facts(intents, now)
+        desk = self._desk_for(intents, keys)
         owners = self._owners(intents)
         verdicts: list[Admitted | Refused] = []
-        rows, used = [], set()
+        rows, used, refused = [], set(), []
         for intent in intents:
             key = keys.get((intent.key_id, intent.secret_hash))
-            verdict = decide(intent, key, owners, now)
-            if isinstance(verdict, Admitted) and key is not None:
+            verdict = self._decide(intent, key, owners, desk, now)
+            if isinstance(verdict, Refused):
+                if key is not None:
+                    refused.append(refusal_row(intent, verdict, to_ms(now)))
+            elif key is not None:
                 row_key = (key.id, key.team_id, list_text(key.tags) if key.tags else "[]")
                 rows.append(intent_row(intent, row_key, verdict, self._instance_id))
                 used.add(key.id)
             verdicts.append(verdict)
         if rows:
             self._run(statements.INSERT_INTENTS, rows)
+            desk.save(now)
+        if refused:
+            self._note_refusals(refused)
         if used & due:
             self._run(statements.TOUCH_KEYS, [[key_id, to_ms(now)] for key_id in used & due])
         return verdicts
+
+    def _decide(
+        self, intent: Intent, key: KeyFacts | None, owners: Mapping[str, str], desk: Desk, now: datetime
+    ) -> Admitted | Refused:
+        if key is None:
+            return Refused(RefusalReason.KEY_REFUSED)
+        if (refusal := identified(intent, key, owners, now)) is not None:
+            return refusal
+        standings = desk.of(key.id, key.team_id, GATEWAY)
+        desk.ready(standings, to_ms(intent.created_at))
+        model = storable(intent.model) or ""
+        return decide(intent, key, standings, lambda: self._samples.of(key.id, model), now)
+
+    def _desk_for(self, intents: Sequence[Intent], keys: Mapping[Any, KeyFacts]) -> Desk:
+        names = {key.id: key.name for key in keys.values()}
+        names |= {key.team_id: key.team or "" for key in keys.values() if key.team_id is not None}
+        return self._desk(names, min(to_ms(intent.created_at) for intent in intents))
+
+    def _note_refusals(self, rows: Sequence[Sequence[Any]]) -> None:
+        self._run(limit_statements.ADD_REFUSALS, rows)
+        counts: dict[tuple[int, str, str], int] = defaultdict(int)
+        for _, at_ms, key_id, *_, reason, _ in rows:
+            counts[at_ms - at_ms % _BUCKET_MS, key_id, reason] += 1
+        self._run(limit_statements.COUNT_REFUSALS, [[*place, refused] for place, refused in counts.items()])
 
     def _key_facts(self, intents: Sequence[Intent], now: datetime) -> tuple[dict[tuple[str, str], KeyFacts], set[str]]:
         """The facts by (key id, hash of the secret shown), and the keys whose last use is to be written again."""

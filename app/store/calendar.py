@@ -9,14 +9,26 @@ Called while the store opens, by the writer, and by the verification.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Select, delete, func, insert, literal, select, update
 
 from app.core.clock import from_ms, to_ms
+from app.core.holds import Counting
 from app.core.windows import Period, day_of, day_start, days
 from app.store.schema import USAGE_KEY, USAGE_SUMS, calendar, usage, usage_days
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What time it is, whose days are meant, and which cost counts in their budgets: the same for a whole store."""
+
+    clock: Callable[[], datetime]
+    zone: ZoneInfo
+    counting: Counting
 
 
 @functools.lru_cache(maxsize=4096)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, insert, literal_column, select, update
 
@@ -18,7 +17,7 @@ from app.core.clock import to_ms
 from app.core.ids import new_id
 from app.core.records import Outcome, Reading, Settlement, State
 from app.store.batch import LedgerBatch
-from app.store.calendar import follow_calendar, roll_days
+from app.store.calendar import Calendar, follow_calendar, roll_days
 from app.store.connections import WritingConnection, is_away
 from app.store.migrate import migrate
 from app.store.schema import instances, requests
@@ -36,9 +35,10 @@ _CHUNK = 500
 class Database:
     """Opening it migrates it. Raises: `SchemaTooNew`, `UpgradeFailed`, the driver's errors, `OSError`."""
 
-    def __init__(self, path: Path, durability: str, clock: Callable[[], datetime], zone: ZoneInfo) -> None:
-        self._clock = clock
-        self._zone = zone
+    def __init__(self, path: Path, durability: str, calendar: Calendar) -> None:
+        self._calendar = calendar
+        self._clock = calendar.clock
+        self._zone = calendar.zone
         self._batch: tuple[int, LedgerBatch] | None = None
         with contextlib.ExitStack() as undo:
             self.connection = WritingConnection(path, durability)
@@ -46,16 +46,21 @@ class Database:
             migrate(self.connection.sql, path)
             self.spool = Spool(spool_path(path))
             undo.pop_all()
-        self.instance_id = new_id("inst", clock())
+        self.instance_id = new_id("inst", calendar.clock())
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[LedgerBatch]:
         """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's."""
-        with self.connection.transaction():
-            if self._batch is None or self._batch[0] != self.connection.generation:
-                batch = LedgerBatch(self.connection.raw, self.instance_id, self._clock, self._zone)
-                self._batch = self.connection.generation, batch
-            yield self._batch[1]
+        try:
+            with self.connection.transaction():
+                if self._batch is None or self._batch[0] != self.connection.generation:
+                    raw, sql = self.connection.raw, self.connection.sql
+                    batch = LedgerBatch(raw, sql, self.instance_id, self._calendar)
+                    self._batch = self.connection.generation, batch
+                yield self._batch[1]
+        except BaseException:
+            self._batch = None  # it remembers what was never committed
+            raise
 
     def is_away(self, error: Exception) -> bool:
         return is_away(error)

@@ -20,7 +20,9 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.clock import now
+from app.core.holds import Counting
 from app.core.records import Admitted, Intent, Refused, Settlement
+from app.store.calendar import Calendar
 from app.store.connections import READERS, DatabaseGone, make_file, reading_engine
 from app.store.database import Database
 from app.store.lock import DatabaseLock
@@ -30,6 +32,8 @@ from app.store.writer import Writer
 T = TypeVar("T")
 
 UTC = ZoneInfo("UTC")
+
+COUNTING = Counting()
 
 # A disk that hangs answers nothing at all: so long an admission waits for the writer.
 ADMIT_WAIT_SECONDS = 3.0
@@ -41,15 +45,18 @@ async def open_store(
     durability: str = "process",
     clock: Callable[[], datetime] = now,
     zone: ZoneInfo = UTC,
+    counting: Counting = COUNTING,
 ) -> Store:
     """Opens the ledger at a path, made if absent. Raises: `StoreLocked`, `SchemaTooNew`, `UpgradeFailed`,
     `BadDatabaseUrl`.
 
     `durability`: `process` (a killed process loses nothing) or `power` (nor does a power cut).
-    `zone`: the calendar of the roll-ups by day; they are made anew when it is another than before.
+    `zone`: the calendar of budgets and of the roll-ups by day; these are made anew when it is another than before.
+    `counting`: which cost counts against budgets that begin from now on.
     """
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, clock, zone, loop))
+    calendar = Calendar(clock, zone, counting)
+    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, calendar, loop))
 
 
 class SqliteStore:
@@ -59,8 +66,7 @@ class SqliteStore:
         self,
         path: Path,
         durability: str,
-        clock: Callable[[], datetime],
-        zone: ZoneInfo,
+        calendar: Calendar,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._loop = loop
@@ -69,7 +75,7 @@ class SqliteStore:
             self._lock = DatabaseLock(path)
             undo.callback(self._lock.release)
             make_file(path)
-            self._database = Database(path, durability, clock, zone)
+            self._database = Database(path, durability, calendar)
             undo.callback(self._database.close)
             self._database.begin()
             undo.pop_all()

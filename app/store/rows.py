@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from app.core.clock import to_ms
 from app.core.ids import id_time
-from app.core.records import Admitted, Intent, Settlement
+from app.core.records import Admitted, Intent, Refused, Settlement
 
 TEXT_CHARACTERS_MAX = 512
 
@@ -32,6 +32,7 @@ def intent_row(intent: Intent, key: tuple[str, str | None, str], admitted: Admit
         intent.sdk_retry,
         admitted.hold_picodollars,
         instance,
+        admitted.tokens_held,
     ]
 
 
@@ -126,3 +127,33 @@ def list_text(values: Iterable[str]) -> str:
 @functools.lru_cache(maxsize=4096)
 def text_list(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+def refusal_row(intent: Intent, refused: Refused, at_ms: int) -> list[object]:
+    """In the order of `limit_statements`. The facts are what was told to the client."""
+    return [
+        intent.request_id,
+        at_ms,
+        intent.key_id,
+        storable(intent.model),
+        int(intent.stream),
+        intent.sdk_retry,
+        refused.reason,
+        _facts(refused),
+    ]
+
+
+def _facts(refused: Refused) -> str:
+    facts: dict[str, object] = {}
+    if refused.reference is not None:
+        facts["reference"] = storable(refused.reference)
+    if (hit := refused.hit) is not None:
+        facts |= {"scope": hit.scope, "owner": hit.owner, "limit": hit.limit, "period": hit.period}
+        facts |= {
+            "limit_picodollars": hit.limit_picodollars,
+            "spent_picodollars": hit.spent_picodollars,
+            "held_picodollars": hit.held_picodollars,
+            "hold_picodollars": hit.hold_picodollars,
+            "resets_at": None if hit.resets_at is None else to_ms(hit.resets_at),
+        }
+    return json.dumps({name: value for name, value in facts.items() if value is not None})

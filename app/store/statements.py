@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from app.store.schema import USAGE_KEY, USAGE_SUMS, key_secrets, keys, requests, responses, teams, usage, usage_days
 
-_rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
+rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
 
 INTENT_COLUMNS = (
     "id",
@@ -25,6 +25,7 @@ INTENT_COLUMNS = (
     "sdk_retry",
     "hold",
     "instance_id",
+    "tokens_held",
 )
 SETTLEMENT_COLUMNS = (
     "state",
@@ -50,34 +51,38 @@ SETTLEMENT_COLUMNS = (
     "closed_at",
     "closed_seq",
 )
-RETURNED_COLUMNS = ("id", "created_at", "key_id", "team_id", "tags", "model", "state")
+RETURNED_COLUMNS = ("id", "created_at", "key_id", "team_id", "tags", "model", "state", "hold", "kept", "tokens_held")
 
 
-def _field(index: int) -> ColumnElement[object]:
-    return func.json_extract(_rows.c.value, literal_column(f"'$[{index}]'"))
+def field(index: int) -> ColumnElement[object]:
+    return func.json_extract(rows.c.value, literal_column(f"'$[{index}]'"))
 
 
-def _compiled(statement: ClauseElement) -> str:
-    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    parameters = getattr(compiled, "positiontup", None)
+def compiled(statement: ClauseElement) -> str:
+    made = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    parameters = getattr(made, "positiontup", None)
     if parameters != ["rows"]:
         raise TypeError(f"a hot statement takes `rows` alone and once, not {parameters}")
-    return str(compiled)
+    return str(made)
 
 
-INSERT_INTENTS = _compiled(
+INSERT_INTENTS = compiled(
     insert(requests).from_select(
         [*INTENT_COLUMNS, "state"],
-        select(*(_field(index) for index in range(len(INTENT_COLUMNS))), literal_column("'open'")),
+        select(*(field(index) for index in range(len(INTENT_COLUMNS))), literal_column("'open'")),
         include_defaults=False,
     )
 )
 
 # Rows that are closed already are not touched and not returned: a settlement counts once.
-SETTLE = _compiled(
+SETTLE = compiled(
     update(requests)
-    .values({name: _field(index + 1) for index, name in enumerate(SETTLEMENT_COLUMNS)})
-    .where(requests.c.id == _field(0), requests.c.state == literal_column("'open'"))
+    .values(
+        {name: field(index + 1) for index, name in enumerate(SETTLEMENT_COLUMNS)}
+        # The last field says whether the hold goes on counting.
+        | {"kept": requests.c.hold * field(len(SETTLEMENT_COLUMNS) + 1)}
+    )
+    .where(requests.c.id == field(0), requests.c.state == literal_column("'open'"))
     .returning(*(requests.c[name] for name in RETURNED_COLUMNS))
 )
 
@@ -86,9 +91,9 @@ def _adding(table: Table) -> str:
     added = upsert(table).from_select(
         [*USAGE_KEY, *USAGE_SUMS],
         # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
-        select(*(_field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
+        select(*(field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
     )
-    return _compiled(
+    return compiled(
         added.on_conflict_do_update(
             index_elements=list(USAGE_KEY),
             set_={name: table.c[name] + added.excluded[name] for name in USAGE_SUMS},
@@ -100,16 +105,16 @@ ADD_USAGE = _adding(usage)
 ADD_USAGE_DAYS = _adding(usage_days)
 
 # The first key to be told a response's id keeps it.
-ADD_OWNERS = _compiled(
+ADD_OWNERS = compiled(
     upsert(responses)
-    .from_select(["response_id", "key_id"], select(_field(0), _field(1)).where(literal_column("true")))
+    .from_select(["response_id", "key_id"], select(field(0), field(1)).where(literal_column("true")))
     .on_conflict_do_nothing()
 )
 
-_wanted = select(_rows.c.value)
+wanted = select(rows.c.value)
 
 # By the hash of the secret that was shown: a key may answer to two for a while.
-KEY_FACTS = _compiled(
+KEY_FACTS = compiled(
     select(
         key_secrets.c.hash,
         key_secrets.c.expires_at,
@@ -126,8 +131,8 @@ KEY_FACTS = _compiled(
     .select_from(
         key_secrets.join(keys, keys.c.id == key_secrets.c.key_id).outerjoin(teams, teams.c.id == keys.c.team_id)
     )
-    .where(key_secrets.c.hash.in_(_wanted))
+    .where(key_secrets.c.hash.in_(wanted))
 )
-OWNERS = _compiled(select(responses.c.response_id, responses.c.key_id).where(responses.c.response_id.in_(_wanted)))
-EXISTING = _compiled(select(requests.c.id).where(requests.c.id.in_(_wanted)))
-TOUCH_KEYS = _compiled(update(keys).values(last_used_at=_field(1)).where(keys.c.id == _field(0)))
+OWNERS = compiled(select(responses.c.response_id, responses.c.key_id).where(responses.c.response_id.in_(wanted)))
+EXISTING = compiled(select(requests.c.id).where(requests.c.id.in_(wanted)))
+TOUCH_KEYS = compiled(update(keys).values(last_used_at=field(1)).where(keys.c.id == field(0)))

@@ -146,14 +146,14 @@ class _Labels:
 
 
 def _pieces(connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo) -> Iterator[_Piece]:
-    for table, spans in _sources(connection, period, zone):
+    for table, spans in rollups(connection, period, zone):
         if spans:
             yield from _closed(connection, table, spans, by)
     yield from _open(connection, period, by)
     yield from _adjusted(connection, period, by)
 
 
-def _sources(connection: Connection, period: Period, zone: ZoneInfo) -> Iterator[tuple[Table, list[Period]]]:
+def rollups(connection: Connection, period: Period, zone: ZoneInfo) -> Iterator[tuple[Table, list[Period]]]:
     """Which roll-ups a period is read from."""
     made = days_made(connection)
     whole = _whole_days(period, zone, from_ms(made[1])) if made is not None and made[0] == zone.key else None

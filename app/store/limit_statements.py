@@ -1,0 +1,74 @@
+"""The hot statements of limits, compiled once. As in `statements`: one parameter, a JSON array for a whole batch."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, insert, literal_column, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from app.store.schema_limits import budgets, limits, refusal_counts, refusals, windows
+from app.store.statements import compiled, field, rows, wanted
+
+LIMITS = compiled(
+    select(
+        limits.c.owner_id,
+        limits.c.rpm,
+        limits.c.tpm,
+        limits.c.concurrency,
+        limits.c.running,
+        limits.c.running_tokens,
+        limits.c.steps,
+    ).where(limits.c.owner_id.in_(wanted))
+)
+
+# Of each [owner, since]: its budgets, each with its windows that end later, or with none.
+_its_windows = and_(
+    windows.c.owner_id == budgets.c.owner_id, windows.c.period == budgets.c.period, windows.c.ends_at > field(1)
+)
+BUDGETS = compiled(
+    select(
+        budgets.c.owner_id,
+        budgets.c.period,
+        budgets.c.amount,
+        windows.c.starts_at,
+        windows.c.ends_at,
+        windows.c.billing,
+        windows.c.settled,
+        windows.c.kept,
+        windows.c.held,
+    ).select_from(rows.join(budgets, budgets.c.owner_id == field(0)).outerjoin(windows, _its_windows))
+)
+
+_WINDOW = ("owner_id", "period", "starts_at", "ends_at", "billing", "settled", "kept", "held")
+_saved = upsert(windows).from_select(
+    list(_WINDOW),
+    # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
+    select(*(field(index) for index in range(len(_WINDOW)))).where(literal_column("true")),
+)
+SAVE_WINDOWS = compiled(
+    _saved.on_conflict_do_update(
+        index_elements=["owner_id", "period", "starts_at"],
+        set_={name: _saved.excluded[name] for name in ("settled", "kept", "held")},
+    )
+)
+SAVE_LIMITS = compiled(
+    update(limits)
+    .values(running=field(1), running_tokens=field(2), steps=field(3))
+    .where(limits.c.owner_id == field(0))
+)
+
+_REFUSAL = ("id", "at", "key_id", "model", "stream", "sdk_retry", "reason", "facts")
+ADD_REFUSALS = compiled(
+    insert(refusals).from_select(
+        list(_REFUSAL), select(*(field(index) for index in range(len(_REFUSAL)))), include_defaults=False
+    )
+)
+_counted = upsert(refusal_counts).from_select(
+    ["bucket_at", "key_id", "reason", "refused"],
+    select(*(field(index) for index in range(4))).where(literal_column("true")),
+)
+COUNT_REFUSALS = compiled(
+    _counted.on_conflict_do_update(
+        index_elements=["bucket_at", "key_id", "reason"],
+        set_={"refused": refusal_counts.c.refused + _counted.excluded.refused},
+    )
+)

@@ -1,0 +1,91 @@
+"""What happens in the ledger that the admin is to be told: written in the transaction in which it happens.
+
+Each occasion has a name (`subject`) of its own and is written once. Sending is the accounts'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.dialects.sqlite import insert
+
+from app.core.budgets import ALWAYS_TO_MS, Budget
+from app.core.clock import format_time, from_ms, to_ms
+from app.core.holds import Billing, counted
+from app.core.ids import new_id
+from app.core.limits import GATEWAY, Window
+from app.core.money import format_usd
+from app.core.records import Settlement, State
+from app.store.schema import keys, teams
+from app.store.schema_limits import alerts
+
+# Of each budget, the parts of its amount that are told when they are reached.
+THRESHOLDS_PERCENT = (50, 80, 100)
+
+_HOUR_MS = 3_600_000
+
+
+def raise_alert(connection: Connection, kind: str, subject: str, facts: Mapping[str, Any], now: datetime) -> None:
+    """Writes an alert, unless there is one on this subject. Call it in a transaction."""
+    text = msgspec.json.encode(facts).decode()
+    row = {"id": new_id("alr", now), "at": to_ms(now), "kind": kind, "subject": subject, "facts": text}
+    connection.execute(insert(alerts).values(row).on_conflict_do_nothing(index_elements=["subject"]))
+
+
+def budget_alerts(
+    connection: Connection, owner_id: str, budget: Budget, window: Window, before: int, now: datetime
+) -> None:
+    """An alert for each threshold between what was spent before and what is now."""
+    amount, span = budget.amount_picodollars, window.span
+    for percent in THRESHOLDS_PERCENT:
+        if not before * 100 < percent * amount <= window.spent * 100:
+            continue
+        facts = {
+            "owner_id": owner_id,
+            **_owner(connection, owner_id),
+            "period": budget.period,
+            "threshold_percent": percent,
+            "limit_usd": format_usd(amount),
+            "spent_usd": format_usd(window.spent),
+            "starts_at": format_time(from_ms(span.starts_at_ms)),
+            "resets_at": format_time(from_ms(span.ends_at_ms)) if span.ends_at_ms != ALWAYS_TO_MS else None,
+        }
+        subject = f"budget:{owner_id}:{budget.period}:{span.starts_at_ms}:{percent}"
+        raise_alert(connection, "budget", subject, facts, now)
+
+
+def closing_alerts(
+    connection: Connection, key_id: str, model: str, hold: int, settlement: Settlement, billing: Billing, now: datetime
+) -> None:
+    """What is odd about a request that is closed; of each kind one in an hour for a key."""
+    reading, cost = settlement.reading, counted(settlement.reading, billing)
+    facts: dict[str, Any] = {"request_id": settlement.request_id, "key_id": key_id, "model": model}
+    if settlement.state is State.UNKNOWN:
+        _hourly(connection, "unknown_cost", key_id, facts | {"unknown_reason": settlement.unknown_reason}, now)
+    if reading.charge_mismatch and reading.true_cost and reading.charged:
+        costs = {"true_cost_usd": reading.true_cost.raw, "charged_usd": reading.charged.raw}
+        _hourly(connection, "charge_mismatch", key_id, facts | costs, now)
+    if hold and cost is not None and cost.picodollars > hold:
+        amounts = {"hold_usd": format_usd(hold), "cost_usd": format_usd(cost.picodollars)}
+        _hourly(connection, "cost_above_hold", key_id, facts | amounts, now)
+
+
+def _hourly(connection: Connection, kind: str, key_id: str, facts: Mapping[str, Any], now: datetime) -> None:
+    hour = format_time(from_ms(to_ms(now) // _HOUR_MS * _HOUR_MS))
+    raise_alert(connection, kind, f"{kind}:{key_id}:{hour}", {"key": _name(connection, keys, key_id), **facts}, now)
+
+
+def _owner(connection: Connection, owner_id: str) -> dict[str, str | None]:
+    if owner_id == GATEWAY:
+        return {"scope": "gateway", "owner": None}
+    table = keys if owner_id.startswith("key_") else teams
+    return {"scope": "key" if table is keys else "team", "owner": _name(connection, table, owner_id)}
+
+
+def _name(connection: Connection, table: Table, ident: str) -> str | None:
+    name: str | None = connection.scalar(select(table.c.name).where(table.c.id == ident))
+    return name
