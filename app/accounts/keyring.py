@@ -6,25 +6,30 @@ Errors are `accounts.errors`, as sentences that say what to write instead.
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from app.accounts.errors import BadName, BadValue, KeyNotFound, KeyRevoked, NameTaken, TeamNotFound
+from app.accounts.errors import BadValue, KeyNotFound, KeyRevoked, NameTaken, TeamNotFound
+from app.accounts.wishes import (
+    check_limit,
+    checked_budgets,
+    checked_change,
+    checked_limits_change,
+    checked_name,
+    checked_new,
+)
+from app.core.budgets import Budget
 from app.core.clock import now
+from app.core.holds import Billing
 from app.core.keys import hash_secret, new_secret, parse_bearer
 from app.core.records import KeyState
-from app.core.views import PAGE_MAX, UNSET, KeyChange, KeyFilter, KeyRecord, NewKey, Page, TeamRecord
+from app.core.views import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, Page, TeamRecord
 from app.store import changes, queries
 from app.store.port import KeyIsRevoked, NameExists, RowMissing, Store
 
-NAME_CHARACTERS_MAX = 64
-TAG_CHARACTERS_MAX = 64
-TAGS_MAX = 20
-PATTERN_CHARACTERS_MAX = 200
-PATTERNS_MAX = 100
+NO_CHANGE = LimitsChange()
 
 # Known secrets kept in memory. They are looked up by hash; whether a key is active is read at admission.
 CACHED_SECRETS_MAX = 10_000
@@ -41,8 +46,11 @@ class Identified:
 class Keyring:
     """Verbs over keys and teams. Names and ids are both taken as `ref`."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self, store: Store, *, billing: Billing = Billing.CHARGED, clock: Callable[[], datetime] = now
+    ) -> None:
         self._store = store
+        self._billing = billing  # which cost counts against budgets that begin
         self._now = clock
         self._known: dict[str, Identified] = {}
 
@@ -78,16 +86,9 @@ class Keyring:
 
     async def create(self, spec: NewKey) -> tuple[KeyRecord, str]:
         """A new key and its secret, which nobody can be shown again. Raises: `NameTaken`, `TeamNotFound`, `Invalid`."""
-        spec = replace(
-            spec,
-            name=_checked_name("key", spec.name),
-            tags=_checked_tags(spec.tags),
-            models=_checked_models(spec.models),
-        )
-        _check_expiry(spec.expires_at, self._now())
-        secret = new_secret()
+        spec, secret = checked_new(spec, self._now()), new_secret()
         try:
-            key = await self._store.change(changes.create_key, spec, secret, self._now())
+            key = await self._store.change(changes.create_key, spec, secret, self._now(), self._billing)
         except (NameExists, RowMissing) as error:
             await self._explain(error)
         return key, secret.text
@@ -103,7 +104,7 @@ class Keyring:
         self, wanted: KeyFilter | None = None, *, after: str | None = None, limit: int = 100
     ) -> Page[KeyRecord]:
         """Keys by name. Raises: `TeamNotFound`, `BadValue`."""
-        _check_limit(limit)
+        check_limit(limit)
         try:
             return await self._store.read(queries.list_keys, wanted or KeyFilter(), after, limit, self._now())
         except RowMissing as error:
@@ -111,9 +112,9 @@ class Keyring:
 
     async def change(self, ref: str, change: KeyChange) -> KeyRecord:
         """Raises: `KeyNotFound`, `TeamNotFound`, `NameTaken`, `Invalid`."""
-        change = _checked_change(change, self._now())
+        change = checked_change(change, self._now())
         try:
-            return await self._store.change(changes.change_key, ref, change, self._now())
+            return await self._store.change(changes.change_key, ref, change, self._now(), self._billing)
         except (NameExists, RowMissing) as error:
             await self._explain(error)
 
@@ -142,30 +143,44 @@ class Keyring:
 
     # --- teams ------------------------------------------------------------------------------
 
-    async def create_team(self, name: str) -> TeamRecord:
-        """Raises: `NameTaken`, `BadName`."""
+    async def create_team(self, name: str, limits: LimitsChange = NO_CHANGE) -> TeamRecord:
+        """Raises: `NameTaken`, `BadName`, `BadValue`."""
+        name, limits = checked_name("team", name), checked_limits_change(limits)
         try:
-            return await self._store.change(changes.create_team, _checked_name("team", name), self._now())
+            return await self._store.change(changes.create_team, name, self._now(), limits, self._billing)
         except NameExists as error:
             await self._explain(error)
 
     async def find_team(self, ref: str) -> TeamRecord:
         """Raises: `TeamNotFound`."""
         try:
-            return await self._store.read(queries.find_team, ref)
+            return await self._store.read(queries.find_team, ref, self._now())
         except RowMissing as error:
             await self._explain(error)
 
     async def list_teams(self, *, after: str | None = None, limit: int = 100) -> Page[TeamRecord]:
-        _check_limit(limit)
-        return await self._store.read(queries.list_teams, after, limit)
+        check_limit(limit)
+        return await self._store.read(queries.list_teams, after, limit, self._now())
 
-    async def change_team(self, ref: str, *, name: str) -> TeamRecord:
-        """Raises: `TeamNotFound`, `NameTaken`, `BadName`."""
+    async def change_team(self, ref: str, *, name: str | None = None, limits: LimitsChange = NO_CHANGE) -> TeamRecord:
+        """Raises: `TeamNotFound`, `NameTaken`, `BadName`, `BadValue`."""
+        name = None if name is None else checked_name("team", name)
+        change = checked_limits_change(limits)
         try:
-            return await self._store.change(changes.rename_team, ref, _checked_name("team", name))
+            return await self._store.change(changes.change_team, ref, name, change, self._billing, self._now())
         except (NameExists, RowMissing) as error:
             await self._explain(error)
+
+    # --- everything together ------------------------------------------------------------------
+
+    async def gateway_budgets(self) -> tuple[BudgetRecord, ...]:
+        """The budgets of the whole gateway."""
+        return await self._store.read(queries.gateway_budgets, self._now())
+
+    async def set_gateway_budgets(self, budgets: tuple[Budget, ...]) -> tuple[BudgetRecord, ...]:
+        """Exactly these from now on. Raises: `BadValue`."""
+        wanted = checked_budgets(budgets)
+        return await self._store.change(changes.change_gateway_budgets, wanted, self._billing, self._now())
 
     async def _set_state(self, ref: str, state: KeyState) -> KeyRecord:
         try:
@@ -182,77 +197,3 @@ class Keyring:
         if error.kind == "team":
             raise TeamNotFound(error.ref, await self._store.read(queries.team_names)) from None
         raise KeyNotFound(error.ref, await self._store.read(queries.key_names)) from None
-
-
-# --- what people write ---------------------------------------------------------------------
-
-
-def _checked_name(kind: str, name: str) -> str:
-    """Names stand in tables, commands and paths: short, visible, without white space at the ends or slashes."""
-    name, fault = unicodedata.normalize("NFC", name), None
-    if not 1 <= len(name) <= NAME_CHARACTERS_MAX:
-        fault = f"has {len(name)} characters"
-    elif name != name.strip():
-        fault = "begins or ends with a space"
-    elif not name.isprintable() or any(unicodedata.category(letter) == "Cf" for letter in name):
-        fault = "has characters that cannot be seen"
-    elif any(letter in name for letter in "/\\") or name in (".", ".."):
-        fault = "reads like a path"
-    elif name.startswith(("-", "key_", "team_", "irg_")):
-        fault = "begins like an option, an id or a secret"
-    if fault is not None:
-        raise BadName(
-            f"This {kind} name {fault}. A name is 1 to {NAME_CHARACTERS_MAX} visible characters, such as support-bot.",
-            param="name",
-        )
-    return name
-
-
-def _checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    tags = tuple(dict.fromkeys(tags))
-    if len(tags) > TAGS_MAX:
-        raise BadValue(f"A key has at most {TAGS_MAX} tags.", param="tags")
-    for tag in tags:
-        if not 1 <= len(tag) <= TAG_CHARACTERS_MAX or not tag.isprintable() or tag != tag.strip() or "," in tag:
-            raise BadValue(
-                f"A tag is 1 to {TAG_CHARACTERS_MAX} visible characters without commas, such as prod.", param="tags"
-            )
-    return tags
-
-
-def _checked_models(models: Iterable[str]) -> tuple[str, ...]:
-    models = tuple(dict.fromkeys(models))
-    if len(models) > PATTERNS_MAX:
-        raise BadValue(f"A key has at most {PATTERNS_MAX} model patterns.", param="models")
-    for pattern in models:
-        if not 1 <= len(pattern) <= PATTERN_CHARACTERS_MAX or not pattern.isprintable() or " " in pattern:
-            raise BadValue(
-                "A model pattern is a name or a glob, such as openai/* or openai/gpt-4o-mini.", param="models"
-            )
-    return models
-
-
-def _check_expiry(expires_at: datetime | None, at: datetime) -> None:
-    if expires_at is not None and expires_at.tzinfo is None:
-        raise BadValue("The expiry has no time zone: end it with Z or an offset.", param="expires_at")
-    if expires_at is not None and expires_at <= at:
-        raise BadValue(
-            "The expiry lies in the past: give a future day or time, such as 2027-01-01.", param="expires_at"
-        )
-
-
-def _checked_change(change: KeyChange, at: datetime) -> KeyChange:
-    if change.name is not UNSET:
-        change = replace(change, name=_checked_name("key", change.name))
-    if change.tags is not UNSET:
-        change = replace(change, tags=_checked_tags(change.tags))
-    if change.models is not UNSET:
-        change = replace(change, models=_checked_models(change.models))
-    if change.expires_at is not UNSET:
-        _check_expiry(change.expires_at, at)
-    return change
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= PAGE_MAX:
-        raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")

@@ -10,7 +10,7 @@ import difflib
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.core.records import KeyState, Outcome, State
@@ -26,6 +26,10 @@ WRITE = {
     "tags": 'Write a list of words, such as ["prod"].',
     "expires_at": "Write a day (2027-01-01, its first instant in the gateway's time zone) or a time "
     "(2027-01-01T12:00:00Z).",
+    "budgets": 'Write a list such as ["45/month", "5/day"]: amounts in USD per day, week, month or total; [] = none.',
+    "rpm": "Write how many requests per minute at most: a whole number; null = no limit.",
+    "tpm": "Write how many tokens per minute at most: a whole number; null = no limit.",
+    "concurrency": "Write how many requests at once at most: a whole number; null = no limit.",
     "grace": "Write how long the old secret stays valid: 30m, 24h, 7d, or 0.",
     "format": "Write csv, jsonl or parquet.",
     "by": "Write one or two of key, team, model, day, tag: by=key or by=key,model.",
@@ -86,7 +90,16 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
-class NewKeyBody(Strict):
+class LimitsBody(Strict):
+    """Absent = no such limit (where something is made), or as it is (where it is changed)."""
+
+    budgets: list[Text] = Field([], max_length=20, description=WRITE["budgets"])
+    rpm: StrictInt | None = Field(None, description=WRITE["rpm"])
+    tpm: StrictInt | None = Field(None, description=WRITE["tpm"])
+    concurrency: StrictInt | None = Field(None, description=WRITE["concurrency"])
+
+
+class NewKeyBody(LimitsBody):
     name: Text = Field(description=WRITE["name"])
     team: Text | None = Field(None, description=WRITE["team"])
     models: list[Text] = Field([], description=WRITE["models"])
@@ -94,8 +107,8 @@ class NewKeyBody(Strict):
     tags: list[Text] = Field([], description=WRITE["tags"])
 
 
-class KeyChangeBody(Strict):
-    """Fields that are absent stay as they are; null takes a team or an expiry away."""
+class KeyChangeBody(LimitsBody):
+    """Fields that are absent stay as they are; null takes a team, an expiry or a limit away."""
 
     name: Text = Field("", description=WRITE["name"])
     team: Text | None = Field(None, description=WRITE["team"])
@@ -108,8 +121,18 @@ class RotateBody(Strict):
     grace: Text = Field("0", description=WRITE["grace"])
 
 
-class TeamBody(Strict):
+class NewTeamBody(LimitsBody):
     name: Text = Field(description=WRITE["name"])
+
+
+class TeamChangeBody(LimitsBody):
+    """Fields that are absent stay as they are; null takes a limit away."""
+
+    name: Text | None = Field(None, description=WRITE["name"])
+
+
+class BudgetBody(Strict):
+    budgets: list[Text] = Field(max_length=20, description=WRITE["budgets"])
 
 
 class PageQuery(Strict):

@@ -8,10 +8,23 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 
 from app.accounts.keyring import Keyring
-from app.admin.bodies import KeyChangeBody, KeysQuery, NewKeyBody, RotateBody
+from app.accounts.wishes import budgets_from
+from app.admin.bodies import KeyChangeBody, KeysQuery, LimitsBody, NewKeyBody, RotateBody
 from app.admin.schemas import KeyPage, KeyShape, KeyWithSecretShape, key_shape, key_with_secret
 from app.admin.times import instant, span
-from app.core.views import UNSET, KeyChange, KeyFilter, NewKey
+from app.core.limits import Limits
+from app.core.views import UNSET, KeyChange, KeyFilter, LimitsChange, NewKey
+
+
+def limits_change(body: LimitsBody) -> LimitsChange:
+    """The limits that a body names; the others stay as they are."""
+    given = body.model_fields_set
+    return LimitsChange(
+        budgets=budgets_from(body.budgets) if "budgets" in given else UNSET,
+        rpm=body.rpm if "rpm" in given else UNSET,
+        tpm=body.tpm if "tpm" in given else UNSET,
+        concurrency=body.concurrency if "concurrency" in given else UNSET,
+    )
 
 
 class KeyRoutes:
@@ -45,6 +58,8 @@ class KeyRoutes:
             models=tuple(body.models),
             expires_at=instant(body.expires_at, self._zone, "expires_at"),
             tags=tuple(body.tags),
+            budgets=budgets_from(body.budgets),
+            limits=Limits(body.rpm, body.tpm, body.concurrency),
         )
         return key_with_secret(*await self._keyring.create(spec))
 
@@ -60,6 +75,7 @@ class KeyRoutes:
             models=tuple(body.models) if "models" in given else UNSET,
             expires_at=instant(body.expires_at, self._zone, "expires_at") if "expires_at" in given else UNSET,
             tags=tuple(body.tags) if "tags" in given else UNSET,
+            limits=limits_change(body),
         )
         return key_shape(await self._keyring.change(ref, change))
 

@@ -8,15 +8,18 @@ command line.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.core.budgets import BudgetPeriod
 from app.core.clock import format_time
+from app.core.limits import Limits
 from app.core.money import format_usd
 from app.core.records import KeyState, Outcome, State
-from app.core.views import KeyRecord, RequestRecord, Resolved, TeamRecord
+from app.core.views import BudgetRecord, KeyRecord, RequestRecord, Resolved, TeamRecord
 
 Usd = Annotated[str, Field(description="USD, exact, plain decimal notation", examples=["0.0000123", "45.00"])]
 Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T23:53:03.123Z"])]
@@ -43,12 +46,15 @@ class ErrorShape(Shape):
 
 
 class BudgetShape(Shape):
+    """Where a budget stands in its present window."""
+
     amount: Usd
-    period: str
-    spent: Usd
-    held: Usd
-    remaining: Usd
-    resets_at: Time | None
+    period: BudgetPeriod
+    spent: Usd = Field(description="Known costs, and what unknown ones keep set aside")
+    held: Usd = Field(description="What running requests may cost")
+    remaining: Usd = Field(description="amount - spent - held; negative after an overrun")
+    starts_at: Time
+    resets_at: Time | None = Field(description="null = never")
 
 
 class LimitsShape(Shape):
@@ -67,8 +73,8 @@ class KeyShape(Shape):
     tags: list[str]
     state: KeyState
     models: list[str] = Field(description="Allowed model names as globs; empty = all")
-    budgets: list[BudgetShape] = []
-    limits: LimitsShape = LimitsShape()
+    budgets: list[BudgetShape]
+    limits: LimitsShape
     expires_at: Time | None
     created_at: Time
     last_used_at: Time | None
@@ -89,7 +95,13 @@ class TeamShape(Shape):
     id: str
     name: str
     keys: int = Field(description="How many keys belong to it, whatever their state")
+    budgets: list[BudgetShape]
+    limits: LimitsShape
     created_at: Time
+
+
+class GatewayBudgetShape(Shape):
+    budgets: list[BudgetShape]
 
 
 class TeamPage(Shape):
@@ -114,6 +126,8 @@ def _key_fields(record: KeyRecord) -> dict[str, object]:
         "tags": list(record.tags),
         "state": record.state,
         "models": list(record.models),
+        "budgets": budget_shapes(record.budgets),
+        "limits": limits_shape(record.limits),
         "expires_at": _time(record.expires_at),
         "created_at": format_time(record.created_at),
         "last_used_at": _time(record.last_used_at),
@@ -121,7 +135,33 @@ def _key_fields(record: KeyRecord) -> dict[str, object]:
 
 
 def team_shape(record: TeamRecord) -> TeamShape:
-    return TeamShape(id=record.id, name=record.name, keys=record.keys, created_at=format_time(record.created_at))
+    return TeamShape(
+        id=record.id,
+        name=record.name,
+        keys=record.keys,
+        budgets=budget_shapes(record.budgets),
+        limits=limits_shape(record.limits),
+        created_at=format_time(record.created_at),
+    )
+
+
+def limits_shape(limits: Limits) -> LimitsShape:
+    return LimitsShape(rpm=limits.rpm, tpm=limits.tpm, concurrency=limits.concurrency)
+
+
+def budget_shapes(budgets: Iterable[BudgetRecord]) -> list[BudgetShape]:
+    return [
+        BudgetShape(
+            amount=format_usd(budget.amount_picodollars),
+            period=budget.period,
+            spent=format_usd(budget.spent_picodollars),
+            held=format_usd(budget.held_picodollars),
+            remaining=format_usd(budget.remaining_picodollars),
+            starts_at=format_time(budget.starts_at),
+            resets_at=_time(budget.resets_at),
+        )
+        for budget in budgets
+    ]
 
 
 # --- requests ------------------------------------------------------------------------------

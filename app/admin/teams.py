@@ -1,4 +1,4 @@
-"""Routes of teams: a grouping of keys, nothing that opens anything."""
+"""Routes of teams, which group keys and their limits, and of the budgets of all together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.accounts.keyring import Keyring
-from app.admin.bodies import PageQuery, TeamBody
-from app.admin.schemas import TeamPage, TeamShape, team_shape
+from app.accounts.wishes import budgets_from
+from app.admin.bodies import BudgetBody, NewTeamBody, PageQuery, TeamChangeBody
+from app.admin.keys import limits_change
+from app.admin.schemas import GatewayBudgetShape, TeamPage, TeamShape, budget_shapes, team_shape
 
 
 class TeamRoutes:
@@ -22,18 +24,29 @@ class TeamRoutes:
         router.add_api_route("/teams", self.create_team, methods=["POST"], status_code=201)
         router.add_api_route("/teams/{ref}", self.show_team, methods=["GET"])
         router.add_api_route("/teams/{ref}", self.change_team, methods=["PATCH"])
+        router.add_api_route("/budget", self.show_budget, methods=["GET"])
+        router.add_api_route("/budget", self.set_budget, methods=["PUT"])
 
     async def list_teams(self, query: Annotated[PageQuery, Query()]) -> TeamPage:
         """Teams by name."""
         page = await self._keyring.list_teams(after=query.after, limit=query.limit)
         return TeamPage(items=[team_shape(record) for record in page.items], next=page.next)
 
-    async def create_team(self, body: TeamBody) -> TeamShape:
-        return team_shape(await self._keyring.create_team(body.name))
+    async def create_team(self, body: NewTeamBody) -> TeamShape:
+        return team_shape(await self._keyring.create_team(body.name, limits_change(body)))
 
     async def show_team(self, ref: str) -> TeamShape:
         return team_shape(await self._keyring.find_team(ref))
 
-    async def change_team(self, ref: str, body: TeamBody) -> TeamShape:
-        """Renames a team; its keys and its history follow."""
-        return team_shape(await self._keyring.change_team(ref, name=body.name))
+    async def change_team(self, ref: str, body: TeamChangeBody) -> TeamShape:
+        """Changes the fields that are given; a new name is followed by its keys and its history."""
+        return team_shape(await self._keyring.change_team(ref, name=body.name, limits=limits_change(body)))
+
+    async def show_budget(self) -> GatewayBudgetShape:
+        """The budgets of the whole gateway, and where they stand."""
+        return GatewayBudgetShape(budgets=budget_shapes(await self._keyring.gateway_budgets()))
+
+    async def set_budget(self, body: BudgetBody) -> GatewayBudgetShape:
+        """Sets the budgets of the whole gateway: exactly these, at once; an empty list = none."""
+        budgets = budgets_from(body.budgets)
+        return GatewayBudgetShape(budgets=budget_shapes(await self._keyring.set_gateway_budgets(budgets)))

@@ -31,6 +31,7 @@ COMMANDS = {
     "health": Lazy("app.cli.health:health", "Is a gateway running, and does it take requests?"),
     "keys": Lazy("app.cli.keys:app", "Team keys: make, change and end them."),
     "teams": Lazy("app.cli.teams:app", "Teams: group keys and their usage."),
+    "budget": Lazy("app.cli.budget:app", "Budgets of the whole gateway."),
     "usage": Lazy("app.cli.usage:usage", "Requests, costs and tokens of a period."),
     "requests": Lazy("app.cli.requests:app", "Requests, one by one, with their costs."),
     "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV, JSON lines or Parquet."),

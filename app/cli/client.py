@@ -71,6 +71,9 @@ class Gateway:
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PATCH", path, body=body)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._call("PUT", path, body=body)
+
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """An answer's body in pieces, as they come."""
         return self.download(path, query, {})

@@ -8,7 +8,19 @@ import typer
 
 from app.cli.client import Gateway, Url, connect, ref
 from app.cli.frame import Code, Failure, Json, Yes, confirm_name, print_fields, print_json, print_table, say
-from app.cli.nouns import noun, text
+from app.cli.limits import (
+    Budgets,
+    Concurrency,
+    NoBudgets,
+    NoConcurrency,
+    NoRpm,
+    NoTpm,
+    Rpm,
+    Tpm,
+    cell,
+    changes,
+)
+from app.cli.nouns import noun
 
 app = noun("Team keys: make, change and end them.")
 
@@ -21,6 +33,7 @@ Expires = Annotated[str | None, typer.Option(help="When it ends: 2027-01-01, or 
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to group usage by; repeat it.")]
 
 COLUMNS = ("name", "state", "team", "prefix", "tags", "models", "expires_at", "last_used_at")
+WITH_LIMITS = (*COLUMNS[:-2], "budgets", "limits", *COLUMNS[-2:])
 
 
 @app.command("list")
@@ -38,8 +51,8 @@ def list_keys(
     if json:
         print_json(page)
         return
-    rows = [[text(key[column]) for column in COLUMNS] for key in page["items"]]
-    print_table(COLUMNS, rows, empty="There are no keys. Make one: irg keys create NAME.")
+    rows = [[cell(key, column) for column in WITH_LIMITS] for key in page["items"]]
+    print_table(WITH_LIMITS, rows, empty="There are no keys. Make one: irg keys create NAME.")
     if page["next"] is not None:
         say(f"There are more: add --after {page['next']!r}.")
 
@@ -48,6 +61,10 @@ def list_keys(
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it, such as support-bot.")],
     team: Team = None,
+    budget: Budgets = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    concurrency: Concurrency = None,
     model: Models = None,
     expires: Expires = None,
     tag: Tags = None,
@@ -56,6 +73,7 @@ def create(
 ) -> None:
     """Make a key. Its secret goes to stdout, alone and only this once."""
     body = {"name": name, "team": team, "models": model or [], "expires_at": expires, "tags": tag or []}
+    body |= {"budgets": budget or [], "rpm": rpm, "tpm": tpm, "concurrency": concurrency}
     with connect(url, makes=True) as gateway:
         key = gateway.post("keys", body)
     _print_secret(key, json, "This is its secret; it is not shown again:")
@@ -73,6 +91,14 @@ def change(
     name: Name,
     team: Team = None,
     no_team: Annotated[bool, typer.Option("--no-team", help="Take it out of its team.")] = False,
+    budget: Budgets = None,
+    no_budgets: NoBudgets = False,
+    rpm: Rpm = None,
+    no_rpm: NoRpm = False,
+    tpm: Tpm = None,
+    no_tpm: NoTpm = False,
+    concurrency: Concurrency = None,
+    no_concurrency: NoConcurrency = False,
     model: Models = None,
     any_model: Annotated[bool, typer.Option("--any-model", help="Let it use every model.")] = False,
     expires: Expires = None,
@@ -82,14 +108,17 @@ def change(
     json: Json = False,
     url: Url = None,
 ) -> None:
-    """Change a key; what is not named stays as it is. --model and --tag replace the whole list."""
-    changes = {
-        "team": _changed(team, no_team, None, "--team", "--no-team"),
-        "models": _changed(model, any_model, [], "--model", "--any-model"),
-        "expires_at": _changed(expires, no_expiry, None, "--expires", "--no-expiry"),
-        "tags": _changed(tag, no_tags, [], "--tag", "--no-tags"),
-    }
-    body = {field: value for field, value in changes.items() if value is not _SAME}
+    """Change a key; what is not named stays as it is. --budget, --model and --tag replace the whole list."""
+    body = changes(
+        ("team", team, no_team, None, "--team"),
+        ("budgets", budget, no_budgets, [], "--budget"),
+        ("rpm", rpm, no_rpm, None, "--rpm"),
+        ("tpm", tpm, no_tpm, None, "--tpm"),
+        ("concurrency", concurrency, no_concurrency, None, "--concurrency"),
+        ("models", model, any_model, [], "--model"),
+        ("expires_at", expires, no_expiry, None, "--expires"),
+        ("tags", tag, no_tags, [], "--tag"),
+    )
     if not body:
         raise Failure(f"Nothing to change: see irg keys set --help. To rename: irg keys rename {name} NEW.", Code.USAGE)
     with connect(url) as gateway:
@@ -152,19 +181,6 @@ def revoke(name: Name, yes: Yes = False, json: Json = False, url: Url = None) ->
         _print_key(gateway.post(f"keys/{key['id']}/revoke"), json)
 
 
-_SAME = object()
-
-
-def _changed(value: Any, cleared: bool, empty: Any, flag: str, no_flag: str) -> Any:
-    """What a pair such as --team and --no-team asks for; `_SAME` if neither is given."""
-    given = value is not None and value != []
-    if given and cleared:
-        raise Failure(f"Give {flag} or {no_flag}, not both.", Code.USAGE)
-    if cleared:
-        return empty
-    return value if given else _SAME
-
-
 def _found(gateway: Gateway, name: str) -> dict[str, Any]:
     key: dict[str, Any] = gateway.get(f"keys/{ref(name)}")
     return key
@@ -174,7 +190,7 @@ def _print_key(key: dict[str, Any], json: bool) -> None:
     if json:
         print_json(key)
     else:
-        print_fields({field: text(key[field]) for field in ("id", *COLUMNS, "created_at")})
+        print_fields({field: cell(key, field) for field in ("id", *WITH_LIMITS, "created_at")})
 
 
 def _print_secret(key: dict[str, Any], json: bool, sentence: str) -> None:

@@ -15,14 +15,22 @@ from typer.core import TyperGroup
 class ListByDefault(TyperGroup):
     """A noun without a verb lists: `irg keys --json` is `irg keys list --json`."""
 
+    default = "list"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] != "--help"):
-            args = ["list", *args]
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
 
 
-def noun(sentence: str) -> typer.Typer:
-    return typer.Typer(help=sentence, cls=ListByDefault)
+class ShowByDefault(ListByDefault):
+    """For what there is one of."""
+
+    default = "show"
+
+
+def noun(sentence: str, group: type[TyperGroup] = ListByDefault) -> typer.Typer:
+    return typer.Typer(help=sentence, cls=group)
 
 
 def text(value: Any) -> str:

@@ -7,14 +7,26 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.client import Url, connect, ref
-from app.cli.frame import Json, print_fields, print_json, print_table, say
-from app.cli.nouns import noun, text
+from app.cli.frame import Code, Failure, Json, print_fields, print_json, print_table, say
+from app.cli.limits import (
+    Budgets,
+    Concurrency,
+    NoBudgets,
+    NoConcurrency,
+    NoRpm,
+    NoTpm,
+    Rpm,
+    Tpm,
+    cell,
+    changes,
+)
+from app.cli.nouns import noun
 
 app = noun("Teams: group keys and their usage.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The team's name or id.")]
 
-COLUMNS = ("name", "keys", "created_at")
+COLUMNS = ("name", "keys", "budgets", "limits", "created_at")
 
 
 @app.command("list")
@@ -30,7 +42,7 @@ def list_teams(
     if json:
         print_json(page)
         return
-    rows = [[text(team[column]) for column in COLUMNS] for team in page["items"]]
+    rows = [[cell(team, column) for column in COLUMNS] for team in page["items"]]
     print_table(COLUMNS, rows, empty="There are no teams. Make one: irg teams create NAME.")
     if page["next"] is not None:
         say(f"There are more: add --after {page['next']!r}.")
@@ -38,11 +50,18 @@ def list_teams(
 
 @app.command("create")
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")], json: Json = False, url: Url = None
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    budget: Budgets = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    concurrency: Concurrency = None,
+    json: Json = False,
+    url: Url = None,
 ) -> None:
-    """Make a team."""
+    """Make a team. Its limits hold for all its keys together."""
+    body = {"name": name, "budgets": budget or [], "rpm": rpm, "tpm": tpm, "concurrency": concurrency}
     with connect(url, makes=True) as gateway:
-        _print_team(gateway.post("teams", {"name": name}), json)
+        _print_team(gateway.post("teams", body), json)
 
 
 @app.command("show")
@@ -55,17 +74,34 @@ def show(name: Name, json: Json = False, url: Url = None) -> None:
 @app.command("set")
 def change(
     name: Name,
-    new_name: Annotated[str, typer.Option("--name", help="Its new name.")],
+    new_name: Annotated[str | None, typer.Option("--name", help="Its new name; keys and history follow.")] = None,
+    budget: Budgets = None,
+    no_budgets: NoBudgets = False,
+    rpm: Rpm = None,
+    no_rpm: NoRpm = False,
+    tpm: Tpm = None,
+    no_tpm: NoTpm = False,
+    concurrency: Concurrency = None,
+    no_concurrency: NoConcurrency = False,
     json: Json = False,
     url: Url = None,
 ) -> None:
-    """Change a team; its keys and its history follow."""
+    """Change a team; what is not named stays as it is. --budget replaces the whole list."""
+    body = changes(
+        ("name", new_name, False, None, "--name"),
+        ("budgets", budget, no_budgets, [], "--budget"),
+        ("rpm", rpm, no_rpm, None, "--rpm"),
+        ("tpm", tpm, no_tpm, None, "--tpm"),
+        ("concurrency", concurrency, no_concurrency, None, "--concurrency"),
+    )
+    if not body:
+        raise Failure("Nothing to change: see irg teams set --help.", Code.USAGE)
     with connect(url) as gateway:
-        _print_team(gateway.patch(f"teams/{ref(name)}", {"name": new_name}), json)
+        _print_team(gateway.patch(f"teams/{ref(name)}", body), json)
 
 
 def _print_team(team: dict[str, Any], json: bool) -> None:
     if json:
         print_json(team)
     else:
-        print_fields({field: text(team[field]) for field in ("id", *COLUMNS)})
+        print_fields({field: cell(team, field) for field in ("id", *COLUMNS)})

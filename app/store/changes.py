@@ -6,24 +6,39 @@ for people are made by the accounts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
+from app.core.budgets import Budget
 from app.core.clock import to_ms
+from app.core.holds import Billing
 from app.core.ids import new_id
 from app.core.keys import TeamSecret
+from app.core.limits import GATEWAY, Limits
 from app.core.records import KeyState
-from app.core.views import UNSET, KeyChange, KeyRecord, NewKey, TeamRecord
+from app.core.views import (
+    NO_LIMITS,
+    UNSET,
+    BudgetRecord,
+    KeyChange,
+    KeyRecord,
+    LimitsChange,
+    NewKey,
+    TeamRecord,
+)
+from app.store.limits import set_budgets, set_limits
 from app.store.port import KeyIsRevoked, NameExists
-from app.store.queries import find_key, find_team
+from app.store.queries import find_key, find_team, gateway_budgets, team_id_of
 from app.store.rows import list_text
 from app.store.schema import key_secrets, keys, teams
 
 
-def create_key(connection: Connection, spec: NewKey, secret: TeamSecret, now: datetime) -> KeyRecord:
+def create_key(
+    connection: Connection, spec: NewKey, secret: TeamSecret, now: datetime, billing: Billing = Billing.CHARGED
+) -> KeyRecord:
     """Raises: `NameExists`, `RowMissing` (team)."""
     _refuse_taken(connection, "key", spec.name)
     key_id = new_id("key", now)
@@ -40,10 +55,14 @@ def create_key(connection: Connection, spec: NewKey, secret: TeamSecret, now: da
         )
     )
     _add_secret(connection, key_id, secret, now)
+    set_budgets(connection, key_id, spec.budgets, billing, now)
+    set_limits(connection, key_id, spec.limits, now)
     return find_key(connection, key_id, now)
 
 
-def change_key(connection: Connection, ref: str, change: KeyChange, now: datetime) -> KeyRecord:
+def change_key(
+    connection: Connection, ref: str, change: KeyChange, now: datetime, billing: Billing = Billing.CHARGED
+) -> KeyRecord:
     """Raises: `RowMissing` (key, team), `NameExists`."""
     key = find_key(connection, ref, now)
     values: dict[str, Any] = {}
@@ -58,6 +77,7 @@ def change_key(connection: Connection, ref: str, change: KeyChange, now: datetim
         values["tags"] = list_text(change.tags)
     if change.expires_at is not UNSET:
         values["expires_at"] = to_ms(change.expires_at) if change.expires_at else None
+    _change_limits(connection, key.id, key.limits, change.limits, billing, now)
     return _update_key(connection, key.id, values, now)
 
 
@@ -83,21 +103,48 @@ def rotate_key(connection: Connection, ref: str, secret: TeamSecret, old_until: 
     return find_key(connection, key.id, now)
 
 
-def create_team(connection: Connection, name: str, now: datetime) -> TeamRecord:
+def create_team(
+    connection: Connection,
+    name: str,
+    now: datetime,
+    change: LimitsChange = LimitsChange(),  # noqa: B008 - frozen
+    billing: Billing = Billing.CHARGED,
+) -> TeamRecord:
     """Raises: `NameExists`."""
     _refuse_taken(connection, "team", name)
     team_id = new_id("team", now)
     connection.execute(insert(teams).values(id=team_id, name=name, created_at=to_ms(now)))
-    return find_team(connection, team_id)
+    _change_limits(connection, team_id, NO_LIMITS, change, billing, now)
+    return find_team(connection, team_id, now)
 
 
-def rename_team(connection: Connection, ref: str, name: str) -> TeamRecord:
+def change_team(
+    connection: Connection, ref: str, name: str | None, change: LimitsChange, billing: Billing, now: datetime
+) -> TeamRecord:
     """Raises: `RowMissing`, `NameExists`."""
-    team = find_team(connection, ref)
-    if name != team.name:
+    team = find_team(connection, ref, now)
+    if name is not None and name != team.name:
         _refuse_taken(connection, "team", name)
         connection.execute(update(teams).where(teams.c.id == team.id).values(name=name))
-    return find_team(connection, team.id)
+    _change_limits(connection, team.id, team.limits, change, billing, now)
+    return find_team(connection, team.id, now)
+
+
+def change_gateway_budgets(
+    connection: Connection, wanted: Sequence[Budget], billing: Billing, now: datetime
+) -> tuple[BudgetRecord, ...]:
+    """The budgets of everything together, from now on exactly these."""
+    set_budgets(connection, GATEWAY, wanted, billing, now)
+    return gateway_budgets(connection, now)
+
+
+def _change_limits(
+    connection: Connection, owner_id: str, before: Limits, change: LimitsChange, billing: Billing, now: datetime
+) -> None:
+    if change.budgets is not UNSET:
+        set_budgets(connection, owner_id, change.budgets, billing, now)
+    if change.of(before) != before:
+        set_limits(connection, owner_id, change.of(before), now)
 
 
 def _update_key(connection: Connection, key_id: str, values: Mapping[str, Any], now: datetime) -> KeyRecord:
@@ -113,7 +160,7 @@ def _add_secret(connection: Connection, key_id: str, secret: TeamSecret, now: da
 
 
 def _team_id(connection: Connection, ref: str | None) -> str | None:
-    return None if ref is None else find_team(connection, ref).id
+    return None if ref is None else team_id_of(connection, ref)
 
 
 def _refuse_taken(connection: Connection, kind: str, name: str) -> None:

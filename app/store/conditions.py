@@ -28,7 +28,7 @@ from app.core.patterns import model_allowed
 from app.core.records import Outcome, State
 from app.core.views import RequestFilter
 from app.store.port import RowMissing
-from app.store.queries import find_team, named
+from app.store.queries import named, team_id_of
 from app.store.rows import text_list
 from app.store.schema import RARE_OUTCOME, RARE_STATES, RARE_STATUS, TAGGED, adjustments, keys, requests
 
@@ -56,7 +56,7 @@ class Condition:
 def with_ids(connection: Connection, wanted: RequestFilter) -> RequestFilter:
     """The same key and team by their ids: they stay the same when names change. Raises: `RowMissing`."""
     key = wanted.key if wanted.key is None else _key_id(connection, wanted.key)
-    team = wanted.team if wanted.team is None else find_team(connection, wanted.team).id
+    team = wanted.team if wanted.team is None else team_id_of(connection, wanted.team)
     return replace(wanted, key=key, team=team)
 
 
@@ -77,7 +77,7 @@ def grouped_conditions(connection: Connection, wanted: RequestFilter) -> list[Te
     if wanted.key is not None:
         found.append(adjustments.c.key_id == _key_id(connection, wanted.key))
     if wanted.team is not None:
-        found.append(adjustments.c.team_id == find_team(connection, wanted.team).id)
+        found.append(adjustments.c.team_id == team_id_of(connection, wanted.team))
     if wanted.model is not None:
         found.append(_among(adjustments.c.model, _values(connection, requests.c.model, None, wanted.model)))
     if wanted.tag is not None:
@@ -89,7 +89,7 @@ def _owners(connection: Connection, wanted: RequestFilter) -> Iterator[Condition
     if wanted.key is not None:
         yield _equal(requests.c.key_id, [_key_id(connection, wanted.key)])
     if wanted.team is not None:
-        yield _equal(requests.c.team_id, [find_team(connection, wanted.team).id])
+        yield _equal(requests.c.team_id, [team_id_of(connection, wanted.team)])
 
 
 def _models_and_tags(connection: Connection, wanted: RequestFilter) -> Iterator[Condition]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
 
 from app.core.clock import from_ms, to_ms
+from app.core.limits import GATEWAY
 from app.core.records import KeyState, Outcome, State, TokenUsage
-from app.core.views import KeyFilter, KeyRecord, Page, RequestRecord, TeamRecord
+from app.core.views import NO_LIMITS, BudgetRecord, KeyFilter, KeyRecord, Page, RequestRecord, TeamRecord
 from app.store.adjustments import adjustments_of, resolved_record
+from app.store.limits import budgets_of, limits_of
 from app.store.port import RowMissing
 from app.store.schema import key_secrets, keys, requests, teams
+
+R = TypeVar("R", KeyRecord, TeamRecord)
 
 # --- keys and teams ----------------------------------------------------------------------
 
@@ -37,7 +42,7 @@ def key_behind(connection: Connection, secret_hash: str, now: datetime) -> KeyRe
     opens = (key_secrets.c.hash == secret_hash) & or_(key_secrets.c.expires_at.is_(None), key_secrets.c.expires_at > at)
     row = connection.execute(_keys().where(keys.c.id == select(key_secrets.c.key_id).where(opens).scalar_subquery()))
     found = row.first()
-    return None if found is None else _key(found, now)
+    return None if found is None else _with_limits(connection, [_key(found, now)], now)[0]
 
 
 def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
@@ -45,7 +50,7 @@ def find_key(connection: Connection, ref: str, now: datetime) -> KeyRecord:
     row = connection.execute(_keys().where(named(keys, ref))).first()
     if row is None:
         raise RowMissing("key", ref)
-    return _key(row, now)
+    return _with_limits(connection, [_key(row, now)], now)[0]
 
 
 def list_keys(
@@ -56,31 +61,48 @@ def list_keys(
     if after is not None:
         query = query.where(keys.c.name > after)
     if wanted.team is not None:
-        query = query.where(keys.c.team_id == find_team(connection, wanted.team).id)
+        query = query.where(keys.c.team_id == team_id_of(connection, wanted.team))
     if wanted.state is not None:
         query = query.where(_state_is(wanted.state, to_ms(now)))
     found = [_key(row, now) for row in connection.execute(query)]
-    return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
+    return Page(
+        tuple(_with_limits(connection, found[:limit], now)), found[limit - 1].name if len(found) > limit else None
+    )
 
 
 def key_names(connection: Connection) -> list[str]:
     return list(connection.scalars(select(keys.c.name)))
 
 
-def find_team(connection: Connection, ref: str) -> TeamRecord:
+def find_team(connection: Connection, ref: str, now: datetime) -> TeamRecord:
     """A team by its id or name. Raises: `RowMissing`."""
     row = connection.execute(_teams().where(named(teams, ref))).first()
     if row is None:
         raise RowMissing("team", ref)
-    return _team(row)
+    return _with_limits(connection, [_team(row)], now)[0]
 
 
-def list_teams(connection: Connection, after: str | None, limit: int) -> Page[TeamRecord]:
+def team_id_of(connection: Connection, ref: str) -> str:
+    """Raises: `RowMissing`."""
+    found: str | None = connection.scalar(select(teams.c.id).where(named(teams, ref)))
+    if found is None:
+        raise RowMissing("team", ref)
+    return found
+
+
+def list_teams(connection: Connection, after: str | None, limit: int, now: datetime) -> Page[TeamRecord]:
     query = _teams().order_by(teams.c.name).limit(limit + 1)
     if after is not None:
         query = query.where(teams.c.name > after)
     found = [_team(row) for row in connection.execute(query)]
-    return Page(tuple(found[:limit]), found[limit - 1].name if len(found) > limit else None)
+    return Page(
+        tuple(_with_limits(connection, found[:limit], now)), found[limit - 1].name if len(found) > limit else None
+    )
+
+
+def gateway_budgets(connection: Connection, now: datetime) -> tuple[BudgetRecord, ...]:
+    """The budgets of everything together."""
+    return tuple(budgets_of(connection, [GATEWAY], now).get(GATEWAY, ()))
 
 
 def team_names(connection: Connection) -> list[str]:
@@ -103,6 +125,15 @@ def _keys() -> Select[Any]:
 def _teams() -> Select[Any]:
     count = select(func.count()).where(keys.c.team_id == teams.c.id).scalar_subquery()
     return select(teams, count.label("keys"))
+
+
+def _with_limits(connection: Connection, records: Sequence[R], now: datetime) -> list[R]:
+    ids = [record.id for record in records]
+    limits, budgets = limits_of(connection, ids), budgets_of(connection, ids, now)
+    return [
+        replace(record, limits=limits.get(record.id, NO_LIMITS), budgets=tuple(budgets.get(record.id, ())))
+        for record in records
+    ]
 
 
 def _state_is(state: KeyState, now_ms: int) -> ColumnElement[bool]:

@@ -1,0 +1,130 @@
+"""What persons set: budgets, rates and limits of what runs at once; and where their owners stand.
+
+Changing functions run inside the writer's transaction. A window or a limit that begins takes what is
+already booked into account, so that nothing is forgotten by taking a limit away and setting it anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from app.core.budgets import ALWAYS_TO_MS, Budget, BudgetPeriod, Span, clipped, span_of
+from app.core.clock import from_ms, to_ms
+from app.core.holds import Billing
+from app.core.limits import Limits, Window
+from app.core.views import BudgetRecord
+from app.store.calendar import days_made
+from app.store.desk import desk_over
+from app.store.occasions import budget_alerts
+from app.store.past import last_minute, running
+from app.store.schema_limits import budgets, limits, windows
+
+_PERIODS = tuple(BudgetPeriod)
+
+
+def set_budgets(
+    connection: Connection, owner_id: str, wanted: Sequence[Budget], billing: Billing, now: datetime
+) -> None:
+    """Exactly these budgets from now on; what is spent in their present windows counts."""
+    periods = [budget.period for budget in wanted]
+    for table in (budgets, windows):
+        gone = table.c.owner_id == owner_id, table.c.period.not_in(periods)
+        connection.execute(delete(table).where(*gone))
+    for budget in wanted:
+        row = {"owner_id": owner_id, "period": budget.period, "amount": budget.amount_picodollars}
+        changed = {"amount": budget.amount_picodollars}
+        upsert = insert(budgets).values(row)
+        connection.execute(upsert.on_conflict_do_update(index_elements=["owner_id", "period"], set_=changed))
+    if wanted:
+        _begin_windows(connection, owner_id, billing, now)
+
+
+def _begin_windows(connection: Connection, owner_id: str, billing: Billing, now: datetime) -> None:
+    desk = desk_over(connection, gateway_zone(connection), billing)
+    desk.load({owner_id: ""}, to_ms(now))
+    standings = desk.of(owner_id)
+    desk.ready(standings, to_ms(now))
+    desk.save(now)
+    for standing in standings:
+        for budget in standing.budgets:
+            window = budget.window(to_ms(now))
+            if window is not None:  # a lower amount may have been reached already
+                budget_alerts(connection, owner_id, budget.budget, window, 0, now)
+
+
+def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datetime) -> None:
+    """Exactly these limits from now on; what ran within the last minute, and runs, counts."""
+    values = {"rpm": wanted.rpm, "tpm": wanted.tpm, "concurrency": wanted.concurrency}
+    if not wanted:
+        connection.execute(delete(limits).where(limits.c.owner_id == owner_id))
+        return
+    if connection.execute(update(limits).where(limits.c.owner_id == owner_id).values(values)).rowcount:
+        return
+    count, tokens = running(connection, owner_id)
+    steps = msgspec.json.encode(last_minute(connection, owner_id, to_ms(now)).steps).decode()
+    state = {"owner_id": owner_id, "running": count, "running_tokens": tokens, "steps": steps}
+    connection.execute(insert(limits).values(values | state))
+
+
+# --- read ------------------------------------------------------------------------------------
+
+
+def limits_of(connection: Connection, owner_ids: Sequence[str]) -> Mapping[str, Limits]:
+    """The limits of those who have any."""
+    query = select(limits).where(limits.c.owner_id.in_(_these()))
+    rows = connection.execute(query, _ids(owner_ids))
+    return {row.owner_id: Limits(row.rpm, row.tpm, row.concurrency) for row in rows}
+
+
+def budgets_of(connection: Connection, owner_ids: Sequence[str], now: datetime) -> Mapping[str, Sequence[BudgetRecord]]:
+    """The budgets of owners, and where they stand now; the shortest period first."""
+    there: dict[tuple[str, str], list[Window]] = defaultdict(list)
+    query = select(windows).where(windows.c.owner_id.in_(_these()), windows.c.ends_at > to_ms(now))
+    for row in connection.execute(query, _ids(owner_ids)):
+        window = Window(Span(row.starts_at, row.ends_at), Billing(row.billing), row.settled, row.kept, row.held)
+        there[row.owner_id, row.period].append(window)
+    found: dict[str, list[BudgetRecord]] = defaultdict(list)
+    zone = gateway_zone(connection)
+    for row in connection.execute(select(budgets).where(budgets.c.owner_id.in_(_these())), _ids(owner_ids)):
+        budget = Budget(row.amount, BudgetPeriod(row.period))
+        found[row.owner_id].append(_record(budget, there[row.owner_id, row.period], to_ms(now), zone))
+    for records in found.values():
+        records.sort(key=lambda record: _PERIODS.index(record.period))
+    return found
+
+
+def gateway_zone(connection: Connection) -> ZoneInfo:
+    """The calendar that the ledger follows."""
+    return ZoneInfo((days_made(connection) or ("UTC", 0))[0])
+
+
+def _record(budget: Budget, there: Sequence[Window], at_ms: int, zone: ZoneInfo) -> BudgetRecord:
+    """A window that has not begun has nothing in it: the first request of a period, or its budget, begins one."""
+    window = next((one for one in there if one.span.holds(at_ms)), None)
+    if window is None:
+        span = clipped(span_of(budget.period, at_ms, zone), at_ms, [one.span for one in there])
+        window = Window(span, Billing.CHARGED)
+    span = window.span
+    return BudgetRecord(
+        amount_picodollars=budget.amount_picodollars,
+        period=budget.period,
+        spent_picodollars=window.spent,
+        held_picodollars=window.held,
+        starts_at=from_ms(span.starts_at_ms),
+        resets_at=from_ms(span.ends_at_ms) if span.ends_at_ms != ALWAYS_TO_MS else None,
+    )
+
+
+def _these() -> Select[tuple[str]]:
+    return select(func.json_each(bindparam("ids")).table_valued("value").c.value)
+
+
+def _ids(owner_ids: Sequence[str]) -> dict[str, str]:
+    return {"ids": msgspec.json.encode(list(owner_ids)).decode()}
