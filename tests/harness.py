@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.core.views import NewKey, RequestRecord
+from app.core.owners import NewKey
+from app.core.views import RequestRecord
 from app.server import Ready, serve_gateway
 from app.settings import AdminToken, Settings
 from app.wiring import Services

@@ -24,8 +24,9 @@ from app.core.budgets import Budget
 from app.core.clock import now
 from app.core.holds import Billing
 from app.core.keys import hash_secret, new_secret, parse_bearer
+from app.core.owners import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
-from app.core.views import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, Page, TeamRecord
+from app.core.views import Page
 from app.store import changes, queries
 from app.store.port import KeyIsRevoked, NameExists, RowMissing, Store
 

@@ -13,7 +13,8 @@ from datetime import datetime
 from app.accounts.errors import BadName, BadValue
 from app.core.budgets import Budget, parse_budget
 from app.core.limits import Limits
-from app.core.views import PAGE_MAX, UNSET, KeyChange, LimitsChange, NewKey
+from app.core.owners import UNSET, KeyChange, LimitsChange, NewKey
+from app.core.views import PAGE_MAX
 
 NAME_CHARACTERS_MAX = 64
 TAG_CHARACTERS_MAX = 64

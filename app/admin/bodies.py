@@ -128,7 +128,7 @@ class NewTeamBody(LimitsBody):
 class TeamChangeBody(LimitsBody):
     """Fields that are absent stay as they are; null takes a limit away."""
 
-    name: Text | None = Field(None, description=WRITE["name"])
+    name: Text = Field("", description=WRITE["name"])
 
 
 class BudgetBody(Strict):

@@ -13,7 +13,7 @@ from app.admin.bodies import KeyChangeBody, KeysQuery, LimitsBody, NewKeyBody, R
 from app.admin.schemas import KeyPage, KeyShape, KeyWithSecretShape, key_shape, key_with_secret
 from app.admin.times import instant, span
 from app.core.limits import Limits
-from app.core.views import UNSET, KeyChange, KeyFilter, LimitsChange, NewKey
+from app.core.owners import UNSET, KeyChange, KeyFilter, LimitsChange, NewKey
 
 
 def limits_change(body: LimitsBody) -> LimitsChange:

@@ -18,8 +18,9 @@ from app.core.budgets import BudgetPeriod
 from app.core.clock import format_time
 from app.core.limits import Limits
 from app.core.money import format_usd
+from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State
-from app.core.views import BudgetRecord, KeyRecord, RequestRecord, Resolved, TeamRecord
+from app.core.views import RequestRecord, Resolved
 
 Usd = Annotated[str, Field(description="USD, exact, plain decimal notation", examples=["0.0000123", "45.00"])]
 Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T23:53:03.123Z"])]
@@ -53,8 +54,8 @@ class BudgetShape(Shape):
     spent: Usd = Field(description="Known costs, and what unknown ones keep set aside")
     held: Usd = Field(description="What running requests may cost")
     remaining: Usd = Field(description="amount - spent - held; negative after an overrun")
-    starts_at: Time
     resets_at: Time | None = Field(description="null = never")
+    starts_at: Time
 
 
 class LimitsShape(Shape):

@@ -40,7 +40,8 @@ class TeamRoutes:
 
     async def change_team(self, ref: str, body: TeamChangeBody) -> TeamShape:
         """Changes the fields that are given; a new name is followed by its keys and its history."""
-        return team_shape(await self._keyring.change_team(ref, name=body.name, limits=limits_change(body)))
+        name = body.name if "name" in body.model_fields_set else None
+        return team_shape(await self._keyring.change_team(ref, name=name, limits=limits_change(body)))
 
     async def show_budget(self) -> GatewayBudgetShape:
         """The budgets of the whole gateway, and where they stand."""

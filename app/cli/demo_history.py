@@ -15,9 +15,9 @@ from pathlib import Path
 from app.cli.frame import Failure
 from app.core.ids import new_id
 from app.core.money import charged_from, parse_cost
+from app.core.owners import NewKey
 from app.core.records import Intent, Outcome, Reading, Settlement, TokenUsage
 from app.core.verdict import Break, judge
-from app.core.views import NewKey
 from app.simulator.amounts import plain
 from app.simulator.prices import price_of
 from app.store.backfill import Backfill, backfilling

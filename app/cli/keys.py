@@ -60,6 +60,7 @@ def list_keys(
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it, such as support-bot.")],
+    *,
     team: Team = None,
     budget: Budgets = None,
     rpm: Rpm = None,
@@ -72,7 +73,7 @@ def create(
     url: Url = None,
 ) -> None:
     """Make a key. Its secret goes to stdout, alone and only this once."""
-    body = {"name": name, "team": team, "models": model or [], "expires_at": expires, "tags": tag or []}
+    body: dict[str, Any] = {"name": name, "team": team, "models": model or [], "expires_at": expires, "tags": tag or []}
     body |= {"budgets": budget or [], "rpm": rpm, "tpm": tpm, "concurrency": concurrency}
     with connect(url, makes=True) as gateway:
         key = gateway.post("keys", body)
@@ -89,6 +90,7 @@ def show(name: Name, json: Json = False, url: Url = None) -> None:
 @app.command("set")
 def change(
     name: Name,
+    *,
     team: Team = None,
     no_team: Annotated[bool, typer.Option("--no-team", help="Take it out of its team.")] = False,
     budget: Budgets = None,

@@ -22,6 +22,8 @@ NoRpm = Annotated[bool, typer.Option("--no-rpm", help="Take this limit away.")]
 NoTpm = Annotated[bool, typer.Option("--no-tpm", help="Take this limit away.")]
 NoConcurrency = Annotated[bool, typer.Option("--no-concurrency", help="Take this limit away.")]
 
+_UNITS = {"rpm": "requests/min", "tpm": "tokens/min", "concurrency": "at once"}
+
 # The other half of a pair whose name is not --no- and the flag.
 _OPPOSITES = {"--budget": "--no-budgets", "--model": "--any-model", "--expires": "--no-expiry", "--tag": "--no-tags"}
 

@@ -74,6 +74,7 @@ def show(name: Name, json: Json = False, url: Url = None) -> None:
 @app.command("set")
 def change(
     name: Name,
+    *,
     new_name: Annotated[str | None, typer.Option("--name", help="Its new name; keys and history follow.")] = None,
     budget: Budgets = None,
     no_budgets: NoBudgets = False,

@@ -10,27 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, StrEnum
-from typing import Final, Generic, Literal, TypeVar
+from enum import StrEnum
+from typing import Generic, TypeVar
 
-from app.core.budgets import Budget, BudgetPeriod
-from app.core.limits import Limits
-from app.core.records import KeyState, Outcome, State, TokenUsage
+from app.core.records import Outcome, State, TokenUsage
 
 T = TypeVar("T")
 
-
-class Unset(Enum):
-    """The mark of a field that a change leaves as it is (None is a value there)."""
-
-    UNSET = "unset"
-
-
-UNSET: Final = Unset.UNSET
-UnsetType = Literal[Unset.UNSET]
-
-
-NO_LIMITS: Final = Limits()
 
 # The most items of one page, wherever it is asked for.
 PAGE_MAX = 1000
@@ -42,100 +28,6 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next: str | None = None
-
-
-# --- keys and teams ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetRecord:
-    """A budget and where it stands in its present window."""
-
-    amount_picodollars: int
-    period: BudgetPeriod
-    spent_picodollars: int  # known costs, and what unknown ones keep
-    held_picodollars: int  # what running requests may cost
-    starts_at: datetime
-    resets_at: datetime | None  # None = never
-
-    @property
-    def remaining_picodollars(self) -> int:
-        """What is left beside what is held; less than nothing after an overrun."""
-        return self.amount_picodollars - self.spent_picodollars - self.held_picodollars
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A team key as everybody may see it; the secret is in nobody's hands but its holder's."""
-
-    id: str
-    name: str
-    prefix: str  # "irg_02ff…"
-    team: str | None  # the team's name
-    tags: tuple[str, ...]
-    state: KeyState  # EXPIRED is told from expires_at at the time of reading
-    models: tuple[str, ...]  # globs; empty = all
-    expires_at: datetime | None
-    created_at: datetime
-    last_used_at: datetime | None  # to the minute
-    budgets: tuple[BudgetRecord, ...] = ()
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    name: str
-    team: str | None = None  # name or id
-    models: tuple[str, ...] = ()
-    expires_at: datetime | None = None
-    tags: tuple[str, ...] = ()
-    budgets: tuple[Budget, ...] = ()
-    limits: Limits = NO_LIMITS
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsChange:
-    """Fields left UNSET stay as they are; None takes a limit away. `budgets` replaces all there are."""
-
-    budgets: tuple[Budget, ...] | UnsetType = UNSET
-    rpm: int | UnsetType | None = UNSET
-    tpm: int | UnsetType | None = UNSET
-    concurrency: int | UnsetType | None = UNSET
-
-    def of(self, before: Limits) -> Limits:
-        return Limits(
-            before.rpm if self.rpm is UNSET else self.rpm,
-            before.tpm if self.tpm is UNSET else self.tpm,
-            before.concurrency if self.concurrency is UNSET else self.concurrency,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class KeyChange:
-    """Fields left UNSET stay as they are; None takes a team or an expiry away."""
-
-    name: str | UnsetType = UNSET
-    team: str | UnsetType | None = UNSET  # name or id
-    models: tuple[str, ...] | UnsetType = UNSET
-    expires_at: datetime | UnsetType | None = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-    limits: LimitsChange = LimitsChange()
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFilter:
-    team: str | None = None  # name or id
-    state: KeyState | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TeamRecord:
-    id: str
-    name: str
-    created_at: datetime
-    keys: int  # how many keys belong to it, whatever their state
-    budgets: tuple[BudgetRecord, ...] = ()
-    limits: Limits = NO_LIMITS
 
 
 # --- requests ------------------------------------------------------------------------------

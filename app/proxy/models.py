@@ -15,7 +15,7 @@ from app.accounts.catalog import Catalog, CatalogUnknown
 from app.accounts.keyring import Keyring
 from app.core.catalog import openai_list, openai_model
 from app.core.errors import invalid_api_key, ledger_unavailable, model_not_found, models_unknown
-from app.core.views import KeyRecord
+from app.core.owners import KeyRecord
 from app.store.port import LedgerUnavailable
 
 PREFIXES = ("/v1/openai", "/v1")

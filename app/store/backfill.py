@@ -17,8 +17,8 @@ from sqlalchemy import Connection, literal_column, select
 from app.core.clock import now
 from app.core.holds import Counting
 from app.core.keys import new_secret
+from app.core.owners import NewKey
 from app.core.records import Intent, Refused, Settlement
-from app.core.views import NewKey
 from app.store import changes
 from app.store.batch import LedgerBatch
 from app.store.calendar import Calendar

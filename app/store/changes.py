@@ -18,17 +18,8 @@ from app.core.holds import Billing
 from app.core.ids import new_id
 from app.core.keys import TeamSecret
 from app.core.limits import GATEWAY, Limits
+from app.core.owners import NO_LIMITS, UNSET, BudgetRecord, KeyChange, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
-from app.core.views import (
-    NO_LIMITS,
-    UNSET,
-    BudgetRecord,
-    KeyChange,
-    KeyRecord,
-    LimitsChange,
-    NewKey,
-    TeamRecord,
-)
 from app.store.limits import set_budgets, set_limits
 from app.store.port import KeyIsRevoked, NameExists
 from app.store.queries import find_key, find_team, gateway_budgets, team_id_of

@@ -19,7 +19,7 @@ from app.core.budgets import ALWAYS_TO_MS, Budget, BudgetPeriod, Span, clipped, 
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
 from app.core.limits import Limits, Window
-from app.core.views import BudgetRecord
+from app.core.owners import BudgetRecord
 from app.store.calendar import days_made
 from app.store.desk import desk_over
 from app.store.occasions import budget_alerts

@@ -13,8 +13,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_,
 
 from app.core.clock import from_ms, to_ms
 from app.core.limits import GATEWAY
+from app.core.owners import NO_LIMITS, BudgetRecord, KeyFilter, KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State, TokenUsage
-from app.core.views import NO_LIMITS, BudgetRecord, KeyFilter, KeyRecord, Page, RequestRecord, TeamRecord
+from app.core.views import Page, RequestRecord
 from app.store.adjustments import adjustments_of, resolved_record
 from app.store.limits import budgets_of, limits_of
 from app.store.port import RowMissing

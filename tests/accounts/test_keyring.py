@@ -23,8 +23,9 @@ from app.accounts.reports import Reports
 from app.core.clock import now
 from app.core.ids import id_time, new_id
 from app.core.keys import is_secret
+from app.core.owners import KeyChange, KeyFilter, NewKey
 from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused
-from app.core.views import KeyChange, KeyFilter, NewKey, RequestFilter
+from app.core.views import RequestFilter
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store
 

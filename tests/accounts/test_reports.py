@@ -15,8 +15,9 @@ from app.accounts import exports
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
 from app.accounts.keyring import Keyring
 from app.accounts.reports import Reports
+from app.core.owners import KeyChange
 from app.core.records import State, TokenUsage
-from app.core.views import GroupBy, KeyChange, RequestFilter, UsageReport, UsageTotals
+from app.core.views import GroupBy, RequestFilter, UsageReport, UsageTotals
 from app.core.windows import Period
 from app.store.port import Store
 from app.store.verify import verify_step

@@ -18,8 +18,8 @@ from app.core.clock import now
 from app.core.ids import new_id
 from app.core.keys import hash_secret
 from app.core.money import charged_from, parse_cost
+from app.core.owners import NewKey
 from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, State, TokenUsage
-from app.core.views import NewKey
 from app.settings import AdminToken
 from app.wiring import Services, open_services
 from tests.harness import ADMIN_TOKEN, settings_for

@@ -121,7 +121,7 @@ async def test_a_model_outside_the_allow_list_is_refused_at_once(books: Books) -
 async def test_a_renamed_team_keeps_its_keys(books: Books) -> None:
     """The name is only a name."""
     made = await send(books, "POST", "teams", {"name": "growth"}, 201)
-    assert set(made) == {"id", "name", "keys", "created_at"}
+    assert set(made) == {"id", "name", "keys", "budgets", "limits", "created_at"}
     await send(books, "POST", "keys", {"name": "alice", "team": made["id"]}, 201)
     assert await send(books, "PATCH", "teams/growth", {"name": "sales"}) == made | {"name": "sales", "keys": 1}
     assert (await send(books, "GET", "keys/alice"))["team"] == "sales"
@@ -135,7 +135,21 @@ REFUSED: list[tuple[str, str, Any, int, str | None, str]] = [
     ("POST", "keys", {"name": "bob", "team": "growht"}, 404, "team", "Did you mean growth"),
     ("POST", "keys", {"name": "a/b"}, 400, "name", "support-bot"),
     ("POST", "keys", {"name": "bob", "modles": []}, 400, "modles", "Did you mean 'models'"),
-    ("POST", "keys", {"name": "bob", "budgets": ["45/month"]}, 400, "budgets", "There is no field 'budgets'"),
+    ("POST", "keys", {"name": "bob", "budget": ["45/month"]}, 400, "budget", "Did you mean 'budgets'"),
+    ("POST", "keys", {"name": "bob", "budgets": "45/month"}, 400, "budgets", "Write a list"),
+    ("POST", "keys", {"name": "bob", "budgets": ["45"]}, 400, "budgets", "AMOUNT/PERIOD"),
+    ("POST", "keys", {"name": "bob", "budgets": ["45/fortnight"]}, 400, "budgets", "day, week, month or total"),
+    ("POST", "keys", {"name": "bob", "budgets": ["-1/day"]}, 400, "budgets", "not an amount"),
+    ("POST", "keys", {"name": "bob", "budgets": ["1/day", "2/day"]}, 400, "budgets", "give one"),
+    ("POST", "keys", {"name": "bob", "rpm": 0}, 400, "rpm", "from 1 to"),
+    ("POST", "keys", {"name": "bob", "rpm": "60"}, 400, "rpm", "whole number"),
+    ("POST", "keys", {"name": "bob", "tpm": 1.5}, 400, "tpm", "whole number"),
+    ("POST", "keys", {"name": "bob", "concurrency": True}, 400, "concurrency", "whole number"),
+    ("PATCH", "keys/alice", {"concurrency": -1}, 400, "concurrency", "from 1 to"),
+    ("PATCH", "teams/growth", {"budgets": ["1/year"]}, 400, "budgets", "day, week, month or total"),
+    ("PATCH", "teams/growth", {"name": None}, 400, "name", "Write a name"),
+    ("PUT", "budget", {"budgets": ["500"]}, 400, "budgets", "AMOUNT/PERIOD"),
+    ("PUT", "budget", {}, 400, "budgets", "budgets is missing"),
     ("POST", "keys", {"name": 5}, 400, "name", "Write a name"),
     ("POST", "keys", {"name": "bob", "models": "openai/*"}, 400, "models", "Write a list"),
     ("POST", "keys", {"name": "bob", "models": ["ok", 7]}, 400, "models[1]", "Write a list"),

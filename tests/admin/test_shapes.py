@@ -9,18 +9,9 @@ import pytest
 
 from app.admin.figures import usage_shape, verification_shape
 from app.admin.schemas import Shape, key_shape, key_with_secret, request_shape, team_shape
+from app.core.owners import KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State, TokenUsage
-from app.core.views import (
-    Difference,
-    GroupBy,
-    KeyRecord,
-    RequestRecord,
-    TeamRecord,
-    UsageGroup,
-    UsageReport,
-    UsageTotals,
-    Verification,
-)
+from app.core.views import Difference, GroupBy, RequestRecord, UsageGroup, UsageReport, UsageTotals, Verification
 
 AT = datetime(2026, 11, 22, 23, 53, 3, 123_456, tzinfo=UTC)
 
@@ -101,7 +92,8 @@ def usage_json(by: str, group: str) -> str:
         (key_with_secret(KEY, "irg_s"), KEY_JSON[:-1] + ',"secret":"irg_s"}'),
         (
             team_shape(TeamRecord("team_1", "growth", AT, 3)),
-            '{"id":"team_1","name":"growth","keys":3,"created_at":"2026-11-22T23:53:03.123Z"}',
+            '{"id":"team_1","name":"growth","keys":3,"budgets":[],'
+            '"limits":{"rpm":null,"tpm":null,"concurrency":null},"created_at":"2026-11-22T23:53:03.123Z"}',
         ),
         (request_shape(SETTLED), SETTLED_JSON),
         (request_shape(OPEN), OPEN_JSON),

@@ -13,8 +13,9 @@ from app.accounts.keyring import Keyring
 from app.accounts.reports import Reports
 from app.cli.demo_history import DAYS, HABITS, TAG, invent_history
 from app.cli.frame import Failure
+from app.core.owners import NewKey
 from app.core.records import State
-from app.core.views import GroupBy, NewKey, RequestFilter, RequestRecord
+from app.core.views import GroupBy, RequestFilter, RequestRecord
 from app.store.engine import open_store
 from app.store.port import StoreLocked
 

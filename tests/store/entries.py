@@ -12,8 +12,9 @@ from typing import Any
 from app.accounts.keyring import Keyring
 from app.core.ids import id_time, new_id
 from app.core.money import charged_from, parse_cost
+from app.core.owners import KeyRecord, NewKey
 from app.core.records import Intent, Outcome, Reading, Settlement, State, TokenUsage
-from app.core.views import KeyRecord, NewKey, RequestFilter, RequestRecord
+from app.core.views import RequestFilter, RequestRecord
 from app.store import queries, search
 from app.store.port import Store
 

@@ -16,8 +16,9 @@ from app.accounts.keyring import Keyring
 from app.accounts.reports import Reports
 from app.core.clock import now
 from app.core.ids import id_time, new_id
+from app.core.owners import KeyChange
 from app.core.records import Admitted, Cost, RefusalReason, Refused, State, TokenUsage
-from app.core.views import GroupBy, KeyChange
+from app.core.views import GroupBy
 from app.core.windows import Period
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store

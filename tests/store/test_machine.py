@@ -34,8 +34,8 @@ from app.accounts.keyring import Identified, Keyring
 from app.accounts.reports import Reports
 from app.core.ids import id_time, new_id
 from app.core.money import parse_cost
+from app.core.owners import NewKey
 from app.core.records import Admitted, Intent, RefusalReason, Refused, State
-from app.core.views import NewKey
 from app.core.windows import Period
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store

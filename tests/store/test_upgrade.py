@@ -11,8 +11,9 @@ import pytest
 
 from app.accounts.reports import Reports
 from app.core.clock import from_ms
+from app.core.owners import KeyFilter
 from app.core.records import State
-from app.core.views import KeyFilter, RequestFilter, RequestRecord
+from app.core.views import RequestFilter, RequestRecord
 from app.core.windows import Period
 from app.store.connections import WritingConnection
 from app.store.engine import open_store
