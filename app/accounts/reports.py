@@ -15,7 +15,7 @@ from app.accounts.reading import explained
 from app.core.clock import now
 from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
-from app.store import queries, search, totals, verify, verify_books
+from app.store import queries, search, totals, verify, verify_books, verify_limits
 from app.store.port import Store
 
 # A report is grouped by at most so many things at once.
@@ -85,7 +85,16 @@ class Reports:
         while after is not None:
             found, after = await self._store.read(verify_books.verify_adjustments, after)
             differences += found
+        differences += await self._verify_limits()
         return Verification(not differences, rows, tuple(differences[: verify.DIFFERENCES_MAX]))
+
+    async def _verify_limits(self) -> list[Difference]:
+        differences = list(await self._store.read(verify_limits.verify_running))
+        found, place = await self._store.read(verify_limits.verify_windows, None)
+        while place is not None:
+            differences += found
+            found, place = await self._store.read(verify_limits.verify_windows, place)
+        return differences
 
     async def closed_since(self, seq: int, limit: int = 500) -> list[RequestRecord]:
         """Closed requests in the order of closing (`closed_seq`), behind a sequence number."""

@@ -63,6 +63,12 @@ class Window:
         if cost is not None:
             self.settled = min(SUM_MAX, self.settled + cost.picodollars)
 
+    def resolve(self, kept: int, true_cost: int, charged: int) -> None:
+        """A person has said what an unknown cost was: nothing is kept for it any more. Costs are differences."""
+        self.kept = max(0, self.kept - kept)
+        more = charged if self.billing is Billing.CHARGED else true_cost
+        self.settled = min(SUM_MAX, max(0, self.settled + more))
+
 
 @dataclass(slots=True)
 class BudgetStanding:

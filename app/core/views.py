@@ -61,6 +61,7 @@ class RequestRecord:
     team_id: str | None = None
     sdk_retry: int = 0
     hold_picodollars: int = 0
+    kept_picodollars: int = 0  # what its unknown cost counts against budgets, until a person settles it
     model_answered: str | None = None
     status: int | None = None
     outcome: Outcome | None = None

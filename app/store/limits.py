@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert
 from app.core.budgets import ALWAYS_TO_MS, Budget, BudgetPeriod, Span, clipped, span_of
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
-from app.core.limits import Limits, Window
+from app.core.limits import GATEWAY, Limits, Window
 from app.core.owners import BudgetRecord
 from app.store.calendar import days_made
 from app.store.desk import desk_over
@@ -71,6 +72,33 @@ def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datet
     steps = msgspec.json.encode(last_minute(connection, owner_id, to_ms(now)).steps).decode()
     state = {"owner_id": owner_id, "running": count, "running_tokens": tokens, "steps": steps}
     connection.execute(insert(limits).values(values | state))
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCost:
+    """What a person's word changes for the budgets of a request. Costs are differences."""
+
+    key_id: str
+    team_id: str | None
+    created_at: datetime
+    kept_picodollars: int  # what its unknown cost counted so far
+    true_cost: int
+    charged: int
+
+
+def count_resolved(connection: Connection, resolved: Sequence[ResolvedCost], now: datetime) -> None:
+    """Moves resolved costs in the windows that hold their requests, whether or not these are over."""
+    if not resolved:
+        return
+    owners = {owner: "" for one in resolved for owner in (one.key_id, one.team_id, GATEWAY) if owner is not None}
+    desk = desk_over(connection, gateway_zone(connection), Billing.CHARGED)
+    desk.load(owners, min(to_ms(one.created_at) for one in resolved))
+    for one in resolved:
+        for standing in desk.of(one.key_id, one.team_id, GATEWAY):
+            for budget in standing.budgets:
+                if window := budget.window(to_ms(one.created_at)):
+                    window.resolve(one.kept_picodollars, one.true_cost, one.charged)
+    desk.save(now)
 
 
 # --- read ------------------------------------------------------------------------------------

@@ -221,6 +221,7 @@ def _request(row: Row[Any]) -> RequestRecord:
         team_id=row.team_id,
         sdk_retry=row.sdk_retry,
         hold_picodollars=row.hold,
+        kept_picodollars=row.kept,
         model_answered=row.model_answered,
         status=row.status,
         outcome=Outcome(row.outcome) if row.outcome is not None else None,

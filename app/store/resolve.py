@@ -26,6 +26,7 @@ from app.core.windows import Period, bucket_start, day_of, day_start, month_of
 from app.store import statements
 from app.store.adjustments import adjustments_of
 from app.store.calendar import day_start_ms, days_made
+from app.store.limits import ResolvedCost, count_resolved
 from app.store.port import NotResolvable, RowsChanged, TooManyRows, TooMuch
 from app.store.queries import find_request
 from app.store.rows import list_text
@@ -95,6 +96,7 @@ def resolve(
     if changes:
         connection.execute(insert(adjustments), [_row(change, resolution, now) for change in changes])
         _move_usage(connection, [change for change in changes if not change.late])
+        count_resolved(connection, [_for_budgets(change) for change in changes], now)
     return report
 
 
@@ -225,6 +227,12 @@ def _row(change: _Change, resolution: Resolution, now: datetime) -> dict[str, ob
         "tags": list_text(record.tags),
         "model": record.model,
     }
+
+
+def _for_budgets(change: _Change) -> ResolvedCost:
+    record = change.record
+    kept = record.kept_picodollars if change.first else 0
+    return ResolvedCost(record.key_id, record.team_id, record.created_at, kept, change.true_cost, change.charged)
 
 
 def _move_usage(connection: Connection, changes: Sequence[_Change]) -> None:
