@@ -59,6 +59,8 @@ def decide(
     `standings`: of those among key, team and gateway that have limits or budgets; every budget has its window.
     `samples`: what the key's last requests to the model came to; asked for only when something depends on it.
     """
+    if not standings:
+        return Admitted(intent.request_id, key.name, key.team, key.tags)
     at_ms, now_ms = to_ms(intent.created_at), to_ms(now)
     held, tokens = _held(intent, standings, samples)
     violations = [one for standing in standings for one in standing.violations(at_ms, now_ms, held, tokens)]

@@ -52,6 +52,13 @@ class Desk:
 
     def load(self, names: Mapping[str, str], since_ms: int) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id."""
+        ((limits, budgets),) = self._run(statements.ANY, ())
+        if limits:
+            self._load_limits(names)
+        if budgets:
+            self._load_budgets(names, since_ms)
+
+    def _load_limits(self, names: Mapping[str, str]) -> None:
         for owner_id, rpm, tpm, concurrency, running, running_tokens, steps in self._run(
             statements.LIMITS, list(names)
         ):
@@ -59,6 +66,8 @@ class Desk:
             standing.limits = Limits(rpm, tpm, concurrency)
             standing.running, standing.running_tokens = running, running_tokens
             standing.rate = Rate(_steps.decode(steps))
+
+    def _load_budgets(self, names: Mapping[str, str], since_ms: int) -> None:
         found: dict[tuple[str, str], BudgetStanding] = {}
         for owner_id, period, amount, starts_at, ends_at, billing, *sums in self._run(
             statements.BUDGETS, [[owner_id, since_ms] for owner_id in names]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, insert, literal_column, select, update
+from sqlalchemy import and_, bindparam, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from app.store.schema_limits import budgets, limits, refusal_counts, refusals, windows
 from app.store.statements import compiled, field, rows, wanted
+
+# Whether anybody has limits, or budgets: where nobody has, nothing else is asked. (It needs no rows, and takes them
+# as all the others do.)
+ANY = compiled(
+    select(
+        select(limits.c.owner_id).exists(),
+        select(budgets.c.owner_id).exists(),
+    ).where(bindparam("rows").is_not(None))
+)
 
 LIMITS = compiled(
     select(
