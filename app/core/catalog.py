@@ -2,7 +2,7 @@
 
 Lives here: reading, filtering, writing. Known shapes: an array, the same under `data` or
 `models`, an object keyed by id; entries are objects with an `id`, or the ids themselves.
-Fetching and keeping the list is `accounts.catalog`'s.
+Prices are in `prices`. Fetching and keeping the list is `accounts.catalog`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.core.document import Number
 from app.core.patterns import model_allowed
+from app.core.prices import read_prices
+from app.core.records import Prices
 
 ID_CHARACTERS_MAX = 200
 _LISTS = ("data", "models")
@@ -24,6 +27,7 @@ class Model:
     id: str
     created: int  # seconds since 1970; 0 = the upstream does not say
     owned_by: str
+    prices: Prices | None = None  # None = not told, or not so that they could be true
 
 
 def read_catalog(document: bytes) -> tuple[Model, ...]:
@@ -33,7 +37,7 @@ def read_catalog(document: bytes) -> tuple[Model, ...]:
     Raises: `ValueError` when this is no list of models, or one without any.
     """
     try:
-        content = json.loads(document)
+        content = json.loads(document, parse_float=Number)
     except (UnicodeDecodeError, RecursionError, ValueError):
         raise ValueError("the list of models is not JSON") from None
     if isinstance(content, dict) and content.get("error") is not None:
@@ -41,7 +45,7 @@ def read_catalog(document: bytes) -> tuple[Model, ...]:
     found: dict[str, Model] = {}
     for model_id, entry in _entries(content):
         if _usable(model_id) and _puts_out_text(entry):
-            found.setdefault(model_id, Model(model_id, _created(entry), _owner(model_id, entry)))
+            found.setdefault(model_id, _model(model_id, entry))
     if not found:
         raise ValueError("the list of models holds none that answers with text")
     return tuple(found.values())
@@ -68,7 +72,16 @@ def dump(models: Iterable[Model]) -> str:
 
 
 def load(text: str) -> tuple[Model, ...]:
-    return tuple(Model(**entry) for entry in json.loads(text))
+    """The models of what `dump` wrote; earlier versions wrote no prices."""
+    return tuple(_loaded(**entry) for entry in json.loads(text))
+
+
+def _loaded(prices: dict[str, int] | None = None, **told: Any) -> Model:
+    return Model(**told, prices=None if prices is None else Prices(**prices))
+
+
+def _model(model_id: str, entry: Mapping[str, Any]) -> Model:
+    return Model(model_id, _created(entry), _owner(model_id, entry), read_prices(entry))
 
 
 def _entries(content: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
@@ -85,7 +98,7 @@ def _entries(content: Any) -> Iterator[tuple[Any, Mapping[str, Any]]]:
 
 
 def _usable(model_id: Any) -> bool:
-    return isinstance(model_id, str) and 0 < len(model_id) <= ID_CHARACTERS_MAX and model_id.isprintable()
+    return type(model_id) is str and 0 < len(model_id) <= ID_CHARACTERS_MAX and model_id.isprintable()
 
 
 def _puts_out_text(entry: Mapping[str, Any]) -> bool:
@@ -102,7 +115,7 @@ def _created(entry: Mapping[str, Any]) -> int:
 
 def _owner(model_id: str, entry: Mapping[str, Any]) -> str:
     owner = entry.get("owned_by")
-    if isinstance(owner, str) and owner.isprintable():
+    if type(owner) is str and owner.isprintable():
         return owner
     maker, slash, _ = model_id.partition("/")
     return maker if slash else ""

@@ -1,7 +1,8 @@
 """Money as integers of 10⁻¹² USD and as decimal text; no float anywhere.
 
 A cost is read from its JSON token as a decimal, kept as received, and counted rounded
-half-even to 12 places. The charge is a ceiling of the token itself, not of the count.
+half-even to 12 places. The charge is a ceiling of the token itself, not of the count. The price
+of a model's token, from which only holds are made, is rounded up.
 Must not live here: what two costs mean together (`core.costs`), what is allowed to be spent.
 Called by the tap, the reports and the command line.
 """
@@ -20,6 +21,9 @@ COST_ALARM_PICODOLLARS = 100 * PICODOLLARS_PER_USD
 
 # Above this a token is no cost: sums must stay far from the 64-bit integers of a database.
 COST_USD_MAX = 10_000
+
+# Nobody sells a token for more: such a price is a mistake of unit.
+PRICE_USD_MAX = 1
 
 # The charge is a multiple of 1/10,000 USD.
 CHARGE_STEP = Decimal("0.0001")
@@ -57,6 +61,16 @@ def parse_cost(token: str) -> Cost:
     if value > COST_USD_MAX:
         raise BadCost("out_of_range")
     return Cost(token, _picodollars(value))
+
+
+def parse_price(token: str) -> int:
+    """What a token costs by a number token in USD, in 10⁻¹² USD, rounded up. Raises: `BadCost`."""
+    value = _exact(token)
+    if value < 0:
+        raise BadCost("negative")
+    if value > PRICE_USD_MAX:
+        raise BadCost("out_of_range")
+    return _picodollars(value, ROUND_CEILING)
 
 
 def charged_from(true: Cost) -> Cost:
@@ -102,5 +116,5 @@ def _exact(token: str) -> Decimal:
     return value.scaleb(max(-_EXPONENT_MAX, min(_EXPONENT_MAX, int(exponent))), context=_CONTEXT)
 
 
-def _picodollars(value: Decimal) -> int:
-    return int(value.quantize(_PICODOLLAR, rounding=ROUND_HALF_EVEN, context=_CONTEXT).scaleb(12, context=_CONTEXT))
+def _picodollars(value: Decimal, rounding: str = ROUND_HALF_EVEN) -> int:
+    return int(value.quantize(_PICODOLLAR, rounding=rounding, context=_CONTEXT).scaleb(12, context=_CONTEXT))

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.catalog import Model, allowed_models, dump, load, openai_list, read_catalog
+from app.core.catalog import Model, allowed_models, dump, load, openai_list, openai_model, read_catalog
+from app.core.records import Prices
+from app.simulator.amounts import picodollars
 from app.simulator.listing import SHAPES, models_answer
-from app.simulator.prices import PRICES
-from app.simulator.registry import REGISTRY
+from app.simulator.prices import PRICES, price_of
+from app.simulator.registry import REGISTRY, behaviour_of
 
 ENTRIES: list[dict[str, Any]] = [
     {"id": "openai/gpt-5", "created": 1754000000, "architecture": {"output_modalities": ["text"]}},
@@ -26,9 +28,15 @@ MODELS = (
     Model("google/both", 0, "google"),
 )
 
+UNREADABLE = ("empty", "broken", "error", "html", "text")
+UNPRICED = ("names", "null-prices", "unpriced")
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "data", "models", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["id", "data", "models", "pricing", "input", "output"]), inner)
+    ),
     max_leaves=12,
 )
 
@@ -101,8 +109,38 @@ def test_a_key_sees_what_it_may_use() -> None:
 def test_the_simulators_lists_are_read_or_refused(shape: str) -> None:
     """Every shape that it knows gives the same models; what is empty, broken or an error gives none."""
     answer = models_answer({"output_modalities": "text"}, shape)
-    if shape in ("empty", "broken", "error", "html", "text"):
+    if shape in UNREADABLE:
         with pytest.raises(ValueError, match="the list of models"):
             read_catalog(answer.body)
         return
     assert {model.id for model in read_catalog(answer.body)} == {*PRICES, *REGISTRY}
+
+
+def test_a_list_that_an_earlier_version_kept_is_read() -> None:
+    """0.1.0 wrote no prices."""
+    kept = '[{"id": "openai/gpt-5", "created": 1754000000, "owned_by": "openai"}]'
+    assert load(kept) == MODELS[:1]
+
+
+def test_prices_are_kept_and_not_shown() -> None:
+    """As whole numbers in the database; OpenAI's shape knows none."""
+    priced = Model("m", 0, "", Prices(150_000, 10**12))
+    assert load(dump([priced])) == (priced,)
+    assert json.loads(dump([priced]))[0]["prices"] == {
+        "prompt_picodollars": 150_000,
+        "completion_picodollars": 1_000_000_000_000,
+    }
+    assert openai_model(priced) == {"id": "m", "object": "model", "created": 0, "owned_by": ""}
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape not in UNREADABLE])
+def test_the_simulators_prices_are_what_its_models_cost(shape: str) -> None:
+    """In every shape that tells any; what costs the same whatever is said has no price per token."""
+    for model in read_catalog(models_answer({}, shape).body):
+        if shape in UNPRICED or behaviour_of(model.id).costs.amount is not None:
+            assert model.prices is None, model.id
+            continue
+        assert model.prices is not None, model.id
+        cost = price_of(model.id).cost(input_tokens=1000, cached_tokens=0, output_tokens=100)
+        told = 1000 * model.prices.prompt_picodollars + 100 * model.prices.completion_picodollars
+        assert told == picodollars(cost), model.id

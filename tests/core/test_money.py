@@ -16,10 +16,12 @@ from app.core.money import (
     AMOUNT_USD_MAX,
     COST_USD_MAX,
     PICODOLLARS_PER_USD,
+    PRICE_USD_MAX,
     BadCost,
     charged_from,
     format_usd,
     parse_cost,
+    parse_price,
     parse_usd,
 )
 
@@ -251,3 +253,49 @@ def test_an_amount_that_sums_could_not_hold_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="at most 1000000 USD") as caught:
         parse_usd(text)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("token", "picodollars"),
+    [
+        ("0.0000025", 2_500_000),
+        ("2.5e-6", 2_500_000),
+        ("1.1e-12", 2),
+        ("1e-30", 1),
+        ("1e-999999999", 1),
+        ("0", 0),
+        ("-0.0", 0),
+        ("1", PICODOLLARS_PER_USD),
+    ],
+)
+def test_a_price_is_rounded_up(token: str, picodollars: int) -> None:
+    """Nothing that costs something is held as if it were free."""
+    assert parse_price(token) == picodollars
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("-1", "negative"),
+        ("-1e-30", "negative"),
+        ("1.000000000001", "out_of_range"),
+        ("1e999999999", "out_of_range"),
+        ("0" + "." + "1" * 300, "out_of_range"),
+        ("NaN", "not_a_number"),
+        ("", "not_a_number"),
+        ("$1", "not_a_number"),
+        ("1,5", "not_a_number"),
+    ],
+)
+def test_what_is_no_price(token: str, reason: str) -> None:
+    """More than a dollar a token is a mistake of unit."""
+    with pytest.raises(BadCost) as caught:
+        parse_price(token)
+    assert caught.value.reason == reason
+
+
+@given(_TOKENS)
+def test_any_price_is_the_exact_ceiling(token: str) -> None:
+    """To whole picodollars, of the decimal itself."""
+    assume(Fraction(token) <= PRICE_USD_MAX)
+    assert parse_price(token) == ceil(Fraction(token) * PICODOLLARS_PER_USD)
