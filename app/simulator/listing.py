@@ -14,12 +14,12 @@ from app.simulator.amounts import plain
 from app.simulator.errors import ErrorAnswer, error_answer, invalid
 from app.simulator.jsontext import Number, write
 from app.simulator.prices import PRICES, price_of
-from app.simulator.registry import REGISTRY
+from app.simulator.registry import REGISTRY, behaviour_of
 
 Model = dict[str, Any]
 Query = Mapping[str, str]
 
-# What makes pictures and films costs a fixed amount for each.
+# What makes pictures and films costs a fixed amount for each, as some `sim/` models do.
 _MADE = {
     "test/test": ("image", "0"),
     "openai/gpt-image-1": ("image", "0.042"),
@@ -75,13 +75,20 @@ def _all() -> Iterable[Model]:
 
 
 def _text(name: str) -> Model:
-    price = price_of(name)
     return {
         "id": name,
         "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
-        "pricing": {"prompt": plain(price.prompt), "completion": plain(price.completion)},
+        "pricing": _pricing(name),
         "providers": [{"id": name.partition("/")[0]}],
     }
+
+
+def _pricing(name: str) -> Model:
+    """What its answers are billed by: tokens, or an amount that is the same for all of them."""
+    amount, price = behaviour_of(name).costs.amount, price_of(name)
+    if amount is not None:
+        return {"type": "fixed", "value": plain(amount)}
+    return {"prompt": plain(price.prompt), "completion": plain(price.completion)}
 
 
 def _made(name: str) -> Model:

@@ -50,7 +50,7 @@ def test_filters_choose() -> None:
     assert ids(output_modalities="video") == {"ir/test-video", "google/veo-3"}
     assert ids(name="GPT-4o") == {"openai/gpt-4o", "openai/gpt-4o-mini"}
     assert ids(provider="anthropic", name="haiku") == {"anthropic/claude-haiku-4.5"}
-    assert ids(free="true") == MADE
+    assert ids(free="true") == {*MADE, "sim/free", "sim/cost-minus-zero"}
     assert ids(name="no such model") == set()
 
 
@@ -58,7 +58,7 @@ def test_a_list_is_sorted_cut_and_narrowed() -> None:
     """`sort`, `limit`, `fields`."""
     names = [model["id"] for model in listed(sort="name")]
     assert names == sorted(names)
-    dearest = listed(sort="price", output_modalities="text")[-1]
+    dearest = listed(sort="price", provider="anthropic")[-1]
     assert dearest["id"] == "anthropic/claude-sonnet-4.5"
     assert listed(limit="2", fields="id", sort="name") == [{"id": name} for name in names[:2]]
 
@@ -97,6 +97,13 @@ def test_prices_have_their_shapes() -> None:
     assert mini["input-output"]["pricing"] == {"input": "0.0000025", "output": "0.00001"}
     assert mini["null-prices"]["pricing"] is None
     assert "pricing" not in mini["unpriced"]
+
+
+def test_a_fixed_cost_is_listed_as_one() -> None:
+    """Whatever is said to them, some models cost the same: they have no price per token."""
+    prices = {model["id"]: model["pricing"] for model in listed()}
+    assert prices["sim/seed"] == {"type": "fixed", "value": "0.0000123"}
+    assert prices["sim/no-cost"].keys() == {"prompt", "completion"}
 
 
 def test_a_shape_that_does_not_exist_is_refused() -> None:
