@@ -18,6 +18,9 @@ from app.core.records import Asked, Cost, Reading, Settlement, State
 SAMPLES_MAX = 50
 SAMPLES_MIN = 5
 
+# More than any budget, and within 64 bits, however many tokens a client asks for.
+HOLD_PICODOLLARS_MAX = 8 * 10**18
+
 # What a request without `max_output_tokens` is taken to put out.
 OUTPUT_TOKENS_DEFAULT = 4096
 
@@ -49,13 +52,18 @@ class Sample:
     tokens: int
 
 
+def prompt_tokens(text_bytes: int, parts: int) -> int:
+    """A guess from above of the tokens of a prompt: so many bytes of text, so many pictures and files."""
+    return -(-text_bytes // TEXT_BYTES_PER_TOKEN) + parts * PART_TOKENS
+
+
 def hold(asked: Asked, samples: Sequence[Sample]) -> int:
     """What to set aside for a request. `samples`: the key's last settled ones of this model, newest first."""
     amount = _guess(asked, samples[:SAMPLES_MAX])
     if asked.max_output_tokens is not None and asked.prices is not None:
         amount = max(amount, asked.max_output_tokens * asked.prices.completion_picodollars)
-    ceiling = asked.ceiling_picodollars
-    return amount if ceiling is None else min(amount, ceiling)
+    ceiling = HOLD_PICODOLLARS_MAX if asked.ceiling_picodollars is None else asked.ceiling_picodollars
+    return min(amount, ceiling)
 
 
 def _guess(asked: Asked, samples: Sequence[Sample]) -> int:
