@@ -44,14 +44,18 @@ class TooDeep(ValueError):
     """The text is nested deeper than allowed."""
 
 
+Check = Callable[[bytes], None]
+Tell = Callable[[int, int], None]
+
+
 def pieces(
-    text: bytes, *, depth_max: int, check_string: Callable[[bytes], None], piece_bytes: int = PIECE_BYTES
+    text: bytes, *, depth_max: int, check_string: Check, on_long: Tell | None = None, piece_bytes: int = PIECE_BYTES
 ) -> Generator[bytes | None, None, None]:
     """The objects that stand for the text, one by one; None where there is none yet, to breathe.
 
-    `check_string` is given parts of long strings, as JSON strings, and raises if one is not valid; a part
-    may begin or end inside a character: that the text is UTF-8 is not checked here.
-    `piece_bytes` is at least 16, so that an escape fits in. Raises: `TooDeep`, `BrokenJson`.
+    `check_string` is given parts of long strings, as JSON strings, and raises if one is not valid; a part may begin
+    or end inside a character: that the text is UTF-8 is not checked here. `on_long` is told where each long string
+    was, from quote to quote. `piece_bytes` is at least 16, for an escape to fit in. Raises: `TooDeep`, `BrokenJson`.
     """
     if len(text) <= piece_bytes and text.count(b"[") + text.count(b"{") <= depth_max:
         yield text
@@ -79,7 +83,10 @@ def pieces(
         else:
             begin = end - len(block) + quote
             at = yield from _string_end(text, begin, check_string, piece_bytes)
-            carried = block[:quote] + (text[begin:at] if at - begin <= piece_bytes else LONG)
+            is_long = at - begin > piece_bytes
+            carried = block[:quote] + (LONG if is_long else text[begin:at])
+            if is_long and on_long is not None:
+                on_long(begin, at)
 
 
 def _opening(stack: bytearray) -> bytes:
@@ -141,9 +148,7 @@ def _nest(stack: bytearray, brackets: bytes, depth_max: int) -> None:
             stack.pop()
 
 
-def _string_end(
-    text: bytes, begin: int, check_string: Callable[[bytes], None], bite_bytes: int
-) -> Generator[None, None, int]:
+def _string_end(text: bytes, begin: int, check_string: Check, bite_bytes: int) -> Generator[None, None, int]:
     """Just past the string that begins with a quote at `begin`; its content is checked in bites."""
     at = begin + 1
     while True:

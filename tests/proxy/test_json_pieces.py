@@ -132,3 +132,24 @@ def test_an_endless_stretch_is_refused() -> None:
     """White space or digits by the megabyte are no request; nothing is scanned twice for them."""
     with pytest.raises(BrokenJson, match="without a comma"):
         cut(b'{"a":' + b" " * (3 * COMMALESS_BYTES_MAX) + b"1}", 65536)
+
+
+@given(st.lists(st.tuples(texts, st.integers(0, 60)), max_size=8), st.integers(16, 40))
+def test_long_strings_are_told_where_they_stand(members: list[tuple[str, int]], piece_bytes: int) -> None:
+    """Each that is in no piece, once, from quote to quote."""
+    body = json.dumps([text * times for text, times in members]).encode()
+    body = b'{"a":' + body + b"}"
+    told: list[bytes] = []
+    kept = b""
+    for piece in pieces(
+        body,
+        depth_max=512,
+        check_string=check_string,
+        on_long=lambda begin, end: told.append(body[begin:end]),
+        piece_bytes=piece_bytes,
+    ):
+        kept += piece or b""
+    for text, times in members:
+        written = json.dumps(text * times).encode()
+        assert written in told or written in kept
+    assert all(len(string) > piece_bytes and isinstance(json.loads(string), str) for string in told)
