@@ -73,4 +73,6 @@ def _shown(values: Settings, name: str) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):  # pairs as a variable holds them
+        return ["=".join(item) if isinstance(item, tuple) else item for item in value]
+    return value

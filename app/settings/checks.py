@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
@@ -17,6 +18,8 @@ from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from app.core.headers import may_be_forwarded
+from app.core.money import parse_usd
+from app.core.patterns import model_allowed
 
 ADMIN_TOKEN_CHARACTERS_MIN = 32
 
@@ -33,6 +36,23 @@ _DIFFERENT_CHARACTERS_MIN = 7
 _PORT_OF_A_SERVICE = re.compile(r"(tcp|udp)://")
 
 _HOST = re.compile(r"[0-9A-Za-z:._%-]+")
+
+_CEILINGS = (
+    "must be models, or globs of them, and amounts in USD: openai/gpt-5=0.50, *=2 in a variable, "
+    '{ "openai/gpt-5" = "0.50", "*" = "2" } in the settings file'
+)
+
+
+class TomlFloat(float):
+    """A number with a point in the settings file; an amount is read from how it was written."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> TomlFloat:
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
 
 
 def upstream_key(value: SecretStr) -> SecretStr:
@@ -135,6 +155,61 @@ def zone(value: str) -> str:
         hint = f"did you mean {near[0]}?" if near else "write an IANA name such as UTC or Europe/Berlin"
         raise ValueError(f"is not a time zone: {hint}") from None
     return value
+
+
+def usd(value: object) -> str:
+    """An amount as decimal text; no float is ever asked for its value."""
+    text = _amount(value)
+    if text is None:
+        raise ValueError("must be an amount in USD: write digits with at most 12 decimals, such as 0.05")
+    return text
+
+
+def ceilings(value: object) -> tuple[tuple[str, str], ...]:
+    """Pairs of a glob and an amount in the order written."""
+    pairs: list[tuple[str, str]] = []
+    for pattern, told in _pairs(value):
+        if not pattern or not pattern.isprintable() or " " in pattern:
+            raise ValueError(_CEILINGS)
+        amount = _amount(told)
+        if amount is None:
+            raise ValueError(f"gives {pattern} no amount in USD with at most 12 decimals: write one such as 0.50")
+        pairs.append((pattern, amount))
+    return tuple(pairs)
+
+
+def _pairs(value: object) -> list[tuple[str, object]]:
+    if isinstance(value, str):
+        parts = (part.rpartition("=") for part in value.split(",") if part.strip())
+        return [(pattern.strip(), amount.strip()) for pattern, _, amount in parts]
+    if isinstance(value, Mapping):
+        return [(str(pattern), amount) for pattern, amount in value.items()]
+    if isinstance(value, tuple):  # the default, or read before
+        return list(value)
+    raise ValueError(_CEILINGS)
+
+
+def _amount(value: object) -> str | None:
+    """The decimal text of an amount, as it was written; None if it is none."""
+    text = value.text if isinstance(value, TomlFloat) else str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | TomlFloat):
+        return None
+    try:
+        parse_usd(text)
+    except ValueError:
+        return None
+    return text
+
+
+def unreachable(patterns: Sequence[str]) -> tuple[str, str] | None:
+    """A glob that never is the first to match, and the one before it that is; as far as that is easily seen."""
+    for number, pattern in enumerate(patterns):
+        for earlier in patterns[:number]:
+            # `?` and `[…]` match one character, which may be a glob's own.
+            plain = "?" not in earlier and "[" not in earlier
+            if earlier == pattern or (plain and model_allowed(pattern, [earlier])):
+                return pattern, earlier
+    return None
 
 
 def names(value: object) -> object:

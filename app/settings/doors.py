@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.settings.checks import TomlFloat
 from app.settings.faults import unknown_fault
 from app.settings.model import Settings, variable_of
 
@@ -159,7 +160,7 @@ def read_config(found: Found) -> Path | None:
         return None
     try:
         text = path.read_text("utf-8")
-        content = tomllib.loads(text)
+        content = tomllib.loads(text, parse_float=TomlFloat)
     except OSError as error:
         found.faults.append(
             f"{found.origins.get(CONFIG, path)}: the file {path} cannot be read ({_reason(path, error)})."

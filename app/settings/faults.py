@@ -54,8 +54,8 @@ def expected(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """` of seconds`, ` of bytes`, or nothing: units are in the names."""
-    words = {"seconds": " of seconds", "bytes": " of bytes"}
+    """` of seconds`, ` of bytes`, ` of USD`, or nothing: units are in the names."""
+    words = {"seconds": " of seconds", "bytes": " of bytes", "usd": " of USD"}
     return next((text for word, text in words.items() if word in name.split("_")), "")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.core.money import parse_usd
 from app.settings import checks
 
 Seconds = Annotated[float, BeforeValidator(checks.number), Field(gt=0, le=86_400)]
@@ -136,7 +137,29 @@ class Settings(BaseSettings):
     settle_wait_seconds: Seconds = Field(
         2, description="How long the end of an answer waits for its cost's commit before the spool takes it."
     )
-    timezone: Annotated[str, AfterValidator(checks.zone)] = Field("UTC", description="The calendar of reports (IANA).")
+    timezone: Annotated[str, AfterValidator(checks.zone)] = Field(
+        "UTC", description="The calendar of budget windows and reports (IANA)."
+    )
+
+    billing: Annotated[Literal["charged", "true_cost"], BeforeValidator(checks.lower)] = Field(
+        "charged", description="Which of a request's two costs counts against budgets; the other one if it is unknown."
+    )
+    unknown_counts: Annotated[Literal["hold", "nothing"], BeforeValidator(checks.lower)] = Field(
+        "hold",
+        description="What an unknown cost counts against budgets: what was held for it, or nothing. "
+        "(An upstream's 5xx without a cost never counts.)",
+    )
+    hold_default_usd: Annotated[str, BeforeValidator(checks.usd)] = Field(
+        "0.05",
+        description="What a budget sets aside for a request while neither its key's earlier costs of the model nor "
+        "the model's prices are known.",
+    )
+    hold_ceilings: Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(checks.ceilings)] = Field(
+        (),
+        description="The most that is set aside for one request, by model: names or globs and USD, of which the first "
+        "that matches counts. In a variable: `openai/gpt-5=0.50, *=2`.",
+        examples=[{"openai/gpt-5": "0.50", "*": "2"}],
+    )
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(checks.lower)] = Field(
         "info", description="How much is logged; a closed request is a line at `info`."
@@ -178,6 +201,15 @@ class Settings(BaseSettings):
         return Path(self.database_url.removeprefix("sqlite:///")).absolute()
 
     @property
+    def hold_default_picodollars(self) -> int:
+        return parse_usd(self.hold_default_usd)
+
+    @property
+    def hold_ceilings_picodollars(self) -> tuple[tuple[str, int], ...]:
+        """Of the globs that match a model, the first one's amount holds."""
+        return tuple((pattern, parse_usd(amount)) for pattern, amount in self.hold_ceilings)
+
+    @property
     def state_dir(self) -> Path:
         """Where the database, its spool and the admin token live."""
         return self.database_path.parent
@@ -205,12 +237,8 @@ def conflicts(settings: Settings) -> list[Conflict]:
     found = []
     if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
         lone, missing = ("cert", "key") if settings.tls_cert_file is not None else ("key", "cert")
-        found.append(
-            Conflict(
-                (f"tls_{lone}_file", f"tls_{missing}_file"),
-                f"does not work alone: set IRG_TLS_{missing.upper()}_FILE as well",
-            )
-        )
+        sentence = f"does not work alone: set IRG_TLS_{missing.upper()}_FILE as well"
+        found.append(Conflict((f"tls_{lone}_file", f"tls_{missing}_file"), sentence))
     upstream = urlsplit(settings.upstream_url)
     if (
         upstream.scheme == "http"
@@ -231,7 +259,19 @@ def conflicts(settings: Settings) -> list[Conflict]:
                 "is less than IRG_REQUEST_BYTES_MAX: the largest request could never be read. Raise it, or lower that",
             )
         )
+    if misplaced := _misplaced_ceiling([pattern for pattern, _ in settings.hold_ceilings]):
+        found.append(Conflict(("hold_ceilings",), misplaced))
     return found
+
+
+def _misplaced_ceiling(patterns: list[str]) -> str | None:
+    """What is wrong with the order of `hold_ceilings`, if anything is."""
+    swallowed = next((pattern for pattern in patterns if pattern in Settings.model_fields), None)
+    if swallowed is not None:
+        return f"names {swallowed}, which is a setting: a table takes all lines below it. Move it to the file's end"
+    if hidden := checks.unreachable(patterns):
+        return f"names {hidden[0]} behind {hidden[1]}, which matches it first: write it before that"
+    return None
 
 
 def variable_of(field: str) -> str:

@@ -31,6 +31,7 @@ _PARTS = {
     "request_bytes_max": "Requests and streams",
     "shutdown_delay_seconds": "Shutting down",
     "database_url": "The ledger",
+    "billing": "Budgets",
     "log_level": "Logs and tests",
     "url": "Client commands",
 }
@@ -57,7 +58,7 @@ def gateway_toml() -> str:
         about = (field.description or "").replace("`", "")
         parts.append(f"\n{textwrap.fill(about, 98, initial_indent='# ', subsequent_indent='# ')}\n")
         parts.append(f"# Values: {_values(name)}. Default: {_told(field.default)}.\n")
-        parts.append(f"# {name} = {_toml(shown)}\n")
+        parts.append(f"# {name} = {toml(shown)}\n")
     return "".join(parts)
 
 
@@ -71,7 +72,8 @@ def plain(value: Any) -> str:
 def _values(name: str) -> str:
     """What a value is: choices, or its unit, or its kind."""
     annotation = str(Settings.model_fields[name].annotation)
-    kinds = {"Path": "path", "SecretStr": "secret", "tuple": "list of names", "int": "number", "str": "text"}
+    kinds = {"Path": "path", "SecretStr": "secret", "tuple[tuple": "USD by model", "tuple": "list of names"}
+    kinds |= {"int": "number", "str": "text"}
     if "Literal" in annotation or annotation == "<class 'bool'>":
         return expected(name)
     kind = next((text for word, text in kinds.items() if word in annotation), "number")
@@ -84,8 +86,11 @@ def _told(default: Any) -> str:
     return "none" if default in (None, ()) else plain(default)
 
 
-def _toml(value: Any) -> str:
-    """A value as TOML writes it; for these types, as JSON does."""
+def toml(value: Any) -> str:
+    """A value as TOML writes it on one line; but for tables, as JSON does."""
+    if isinstance(value, dict):
+        members = ", ".join(f"{json.dumps(name)} = {toml(inner)}" for name, inner in value.items())
+        return f"{{ {members} }}"
     return json.dumps(value)
 
 

@@ -59,12 +59,14 @@ def test_show_tells_every_value_and_where_it_was_set(workplace: Path, monkeypatc
     (workplace / "config" / "gateway.toml").write_text("\nport = 81\nforward_headers = ['x-one']\n")
     (workplace / ".env").write_text("IRG_SETTLE_WAIT_SECONDS=1.5\n")
     monkeypatch.setenv("IRG_DATABASE_URL", "sqlite:///state/g.db")
+    monkeypatch.setenv("IRG_HOLD_CEILINGS", "openai/*=0.50, *=2")
     told = shown("config", "show")
     assert list(told) == [*map(variable_of, Settings.model_fields), "IRG_CONFIG"]
     assert told["IRG_PORT"] == (81, f"{workplace}/config/gateway.toml:2, port")
     assert told["IRG_FORWARD_HEADERS"][0] == ["x-one"]
     assert told["IRG_SETTLE_WAIT_SECONDS"] == (1.5, f"{workplace}/.env:1, IRG_SETTLE_WAIT_SECONDS")
     assert told["IRG_DATABASE_URL"] == (f"sqlite:///{workplace}/state/g.db", "environment variable IRG_DATABASE_URL")
+    assert told["IRG_HOLD_CEILINGS"][0] == ["openai/*=0.50", "*=2"]
     assert told["IRG_HOST"] == ("127.0.0.1", "default")
     assert told["IRG_CLIENT_GONE_SECONDS"] == (900, "default")
     assert told["IRG_PUBLIC_URL"] == (None, "default")

@@ -114,6 +114,40 @@ def test_settings_made_of_values_ignore_the_environment(monkeypatch: pytest.Monk
     assert Settings().port == 8000
 
 
+# --- amounts ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "picodollars"),
+    [
+        ('hold_default_usd = "0.1"', 100_000_000_000),
+        ("hold_default_usd = 0.1", 100_000_000_000),
+        ("hold_default_usd = 0.000000000001", 1),
+        ("hold_default_usd = 2", 2_000_000_000_000),
+        ("hold_default_usd = 0", 0),
+    ],
+)
+def test_an_amount_is_what_was_written(line: str, picodollars: int, tmp_path: Path, write: Write) -> None:
+    """In quotes or not: to the last digit, and never by way of a float."""
+    write("config/gateway.toml", f"connect_timeout_seconds = 1.5\n{line}\n")
+    settings = load(tmp_path).settings
+    assert settings.hold_default_picodollars == picodollars
+    assert settings.connect_timeout_seconds == 1.5
+
+
+def test_ceilings_keep_their_order(tmp_path: Path, write: Write) -> None:
+    """The first that matches counts; in a table, in a line, in a variable with whatever spaces."""
+    ordered = (("openai/gpt-5", 500_000_000_000), ("*/*-mini", 1), ("*", 2_000_000_000_000))
+    amounts = '"openai/gpt-5" = 0.50\n"*/*-mini" = "0.000000000001"\n"*" = 2\n'
+    write("config/gateway.toml", f"port = 81\n\n[hold_ceilings]\n{amounts}")
+    assert load(tmp_path).settings.hold_ceilings_picodollars == ordered
+    write("config/gateway.toml", "hold_ceilings = {" + ",".join(amounts.splitlines()) + "}\n")
+    assert load(tmp_path).settings.hold_ceilings_picodollars == ordered
+    variable = " openai/gpt-5 = 0.50,*/*-mini=0.000000000001 ,, *=2,"
+    assert load(tmp_path, None, IRG_HOLD_CEILINGS=variable).settings.hold_ceilings_picodollars == ordered
+    assert load(tmp_path, None, IRG_HOLD_CEILINGS="a?=1, a*=2, [ab]=3").settings.hold_ceilings[2] == ("[ab]", "3")
+
+
 # --- where the settings file is -------------------------------------------------------------
 
 

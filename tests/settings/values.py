@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.settings import Loaded, Settings, SettingsError, load_settings, variable_of
+from app.settings.reference import toml
 
 CERTIFICATE = Path(__file__).parents[1] / "certificates" / "server.pem"
 KEY_FILE = Path(__file__).parents[1] / "certificates" / "server.key"
@@ -48,6 +49,10 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "durability": ("power", "power"),
     "settle_wait_seconds": ("18", 18),
     "timezone": ("Europe/Berlin", "Europe/Berlin"),
+    "billing": ("TRUE_COST", "true_cost"),
+    "unknown_counts": ("nothing", "nothing"),
+    "hold_default_usd": ("0.125", "0.125"),
+    "hold_ceilings": ("openai/gpt-5=0.50, openai/*=1, *=2", {"openai/gpt-5": "0.50", "openai/*": "1", "*": "2"}),
     "log_level": ("WARNING", "warning"),
     "front": ("off", "off"),
     "url": ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
@@ -107,7 +112,7 @@ def through(door: str, name: str, text: str, value: Any, write: Write) -> tuple[
     if door == ".env":
         write(".env", f"# a comment\n{variable}={json.dumps(text)}\n")
     else:
-        write("config/gateway.toml", f"# a comment\n{name} = {json.dumps(value)}\n")
+        write("config/gateway.toml", f"# a comment\n{name} = {toml(value)}\n")
     return {}, {}
 
 
