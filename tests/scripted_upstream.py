@@ -148,6 +148,8 @@ class ScriptedUpstream:
         self.open_connections = 0
         self.otherwise: Answerer = lambda request: [json_answer({"id": "resp_scripted", "object": "response"})]
         self.faults: list[BaseException] = []  # a script that itself broke; raised at the end of the `with`
+        self.asides: list[SeenRequest] = []  # requests for what `aside` answers
+        self._aside: dict[bytes, Script] = {}
         self._planned: deque[Planned] = deque()
         self._on_connection: deque[Script] = deque()
         self._arrived = asyncio.Condition()
@@ -162,6 +164,10 @@ class ScriptedUpstream:
     def answer_early(self, *steps: Step) -> None:
         """The same, but from the request's head on, its body unread (see READ_BODY)."""
         self._planned.append(Planned(steps, early=True))
+
+    def aside(self, target: bytes, *steps: Step) -> None:
+        """Answers every request for this target so, whatever is planned; such requests are kept in `asides` alone."""
+        self._aside[target] = steps
 
     def on_connection(self, *steps: Step) -> None:
         """Queues what to play when the next connection is accepted, before any byte is read."""
@@ -223,6 +229,11 @@ class ScriptedUpstream:
 
     def take_plan(self) -> Planned | None:
         return self._planned.popleft() if self._planned else None
+
+    def take_aside(self, request: SeenRequest) -> Script | None:
+        steps = self._aside.get(request.target)
+        (self.requests if steps is None else self.asides).append(request)
+        return steps
 
     async def announce(self) -> None:
         async with self._arrived:
@@ -300,8 +311,8 @@ class _Link(asyncio.Protocol):
         request = await self._read_head()
         if request is None:
             return False
-        self.server.requests.append(request)
-        plan = self.server.take_plan()
+        aside = self.server.take_aside(request)
+        plan = self.server.take_plan() if aside is None else Planned(aside)
         if plan is None or not plan.early:
             await self._read_body(request)
         await self.server.announce()

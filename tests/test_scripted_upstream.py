@@ -108,3 +108,22 @@ async def test_a_script_may_act_on_the_connection_before_any_request() -> None:
         assert await reader.read() == b""
         writer.close()
         assert upstream.requests == []
+
+
+async def test_what_is_answered_aside_takes_no_part() -> None:
+    """Its requests are kept apart, and the plan is left for the others."""
+    async with ScriptedUpstream() as upstream:
+        upstream.aside(b"/v1/x", json_answer({"aside": True}))
+        upstream.answer(json_answer({"n": 1}))
+        reader, writer = await asyncio.open_connection("127.0.0.1", upstream.port)
+        for request, answer in (
+            (REQUEST, b"aside"),
+            (REQUEST.replace(b"/v1/x", b"/v1/y"), b'"n"'),
+            (REQUEST, b"aside"),
+        ):
+            writer.write(request)
+            assert answer in await reader.readuntil(b"}")
+        assert [seen.target for seen in upstream.asides] == [b"/v1/x", b"/v1/x"]
+        assert [seen.target for seen in upstream.requests] == [b"/v1/y"]
+        writer.close()
+        await upstream.quiet()
