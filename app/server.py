@@ -166,6 +166,7 @@ async def serve_gateway(
             server.on_hangup = lambda: _renew_key(gateway, read_key)
             with server.signals():
                 try:
+                    await gateway.catalog.recall()
                     await server.serve(sockets=[tcp])
                 finally:
                     await gateway.end()

@@ -72,12 +72,19 @@ def dump(models: Iterable[Model]) -> str:
 
 
 def load(text: str) -> tuple[Model, ...]:
-    """The models of what `dump` wrote; earlier versions wrote no prices."""
-    return tuple(_loaded(**entry) for entry in json.loads(text))
+    """The models of what `dump` wrote; earlier versions wrote no prices.
+
+    Raises: `ValueError`, `TypeError`, `KeyError` when it wrote something else.
+    """
+    return tuple(_loaded(entry) for entry in json.loads(text))
 
 
-def _loaded(prices: dict[str, int] | None = None, **told: Any) -> Model:
-    return Model(**told, prices=None if prices is None else Prices(**prices))
+def _loaded(entry: Any) -> Model:
+    if not isinstance(entry, dict):
+        raise TypeError("an entry of the kept list is none")
+    prices = entry.get("prices")
+    priced = None if prices is None else Prices(**prices)
+    return Model(entry["id"], entry["created"], entry["owned_by"], priced)
 
 
 def _model(model_id: str, entry: Mapping[str, Any]) -> Model:
