@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from app import __version__
 from app.accounts.catalog import Catalog
+from app.accounts.pricing import Pricing
 from app.admin import build_admin
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
@@ -45,6 +46,7 @@ class Gateway:
         self.services = services
         self.upstream = upstream
         self.inflight = Inflight(concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max)
+        self.catalog = Catalog(services.store, partial(fetch_models, settings))
         self.endpoint = ResponsesEndpoint(
             proxy_settings(settings),
             UpstreamCredential(upstream_key(settings)),
@@ -52,9 +54,9 @@ class Gateway:
             services.ledger,
             upstream,
             self.inflight,
+            pricing(settings, self.catalog),
         )
         self.drain_seconds = DRAIN_SECONDS
-        self.catalog = Catalog(services.store, partial(fetch_models, settings))
         self.fastapi = self._fastapi()
         self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
 
@@ -131,6 +133,14 @@ def upstream_key(settings: Settings) -> bytes:
     """The shared key's bytes; empty when none is set (then every answer is the upstream's 401)."""
     secret = settings.imagerouter_api_key
     return secret.get_secret_value().encode() if secret is not None else b""
+
+
+def pricing(settings: Settings, catalog: Catalog) -> Pricing:
+    return Pricing(
+        catalog,
+        ceilings=settings.hold_ceilings_picodollars,
+        default_picodollars=settings.hold_default_picodollars,
+    )
 
 
 def proxy_settings(settings: Settings) -> ProxySettings:

@@ -14,6 +14,7 @@ from app.accounts.corrections import Corrections
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
+from app.core.holds import Billing, Counting
 from app.settings import AdminToken, Settings
 from app.store.engine import open_store
 from app.store.port import Store
@@ -43,7 +44,8 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
     Raises: what `open_store` raises: the database is in use, newer than this version, or not writable.
     """
     zone = ZoneInfo(settings.timezone)
-    store = await open_store(settings.database_path, durability=settings.durability, zone=zone)
+    counting = Counting(Billing(settings.billing), unknown_keeps_hold=settings.unknown_counts == "hold")
+    store = await open_store(settings.database_path, durability=settings.durability, zone=zone, counting=counting)
     return Services(
         settings=settings,
         admin_token=admin_token,

@@ -18,6 +18,7 @@ from typing import Any
 
 from app.accounts.keyring import Identified, Keyring
 from app.accounts.ledger import Ledger
+from app.accounts.pricing import Pricing
 from app.core.errors import (
     ApiError,
     bad_request,
@@ -102,6 +103,7 @@ class ResponsesEndpoint:
         ledger: Ledger,
         upstream: Upstream,
         inflight: Inflight,
+        pricing: Pricing,
     ) -> None:
         self.credential = credential  # replaced as a whole when the key is read again
         self._settings = settings
@@ -109,6 +111,7 @@ class ResponsesEndpoint:
         self._ledger = ledger
         self._upstream = upstream
         self._inflight = inflight
+        self._pricing = pricing
         self._notices = Notices()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -160,7 +163,7 @@ class ResponsesEndpoint:
         self._check_policy(policy)
         if exchange.connection.gone:
             raise ClientLeft
-        await exchange.admit(_intent(exchange, key, policy, scope))
+        await exchange.admit(_intent(exchange, key, policy, scope, self._pricing), self._pricing)
         tap: Tap | None = None
         relay: Relay | None = None
         try:
@@ -246,18 +249,21 @@ class ResponsesEndpoint:
             raise upstream_disconnected("its answer was withheld")
 
 
-def _intent(exchange: Exchange, key: Identified, policy: Policy, scope: MutableMapping[str, Any]) -> Intent:
+def _intent(
+    exchange: Exchange, key: Identified, policy: Policy, scope: MutableMapping[str, Any], pricing: Pricing
+) -> Intent:
     retries = next((value for name, value in scope["headers"] if name == b"x-stainless-retry-count"), b"")
-    reference = policy.previous_response_id
+    reference, model = policy.previous_response_id, policy.model[:MODEL_CHARACTERS_MAX]
     return Intent(
         request_id=exchange.request_id,
         key_id=key.key_id,
         secret_hash=key.secret_hash,
         created_at=exchange.created_at,
-        model=policy.model[:MODEL_CHARACTERS_MAX],
+        model=model,
         stream=policy.stream,
         sdk_retry=int(retries) if retries.isdigit() and len(retries) <= 4 else 0,
         references=(reference,) if reference is not None else (),
+        asked=pricing.asked(model, prompt_tokens=policy.prompt_tokens, max_output_tokens=policy.max_output_tokens),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.accounts.ledger import Ledger
+from app.accounts.pricing import Pricing
 from app.core.errors import ApiError, invalid_api_key, model_not_allowed, response_not_found
 from app.core.headers import upstream_request_id
 from app.core.ids import new_id
@@ -108,9 +109,10 @@ class Exchange:
     def settled(self) -> bool:
         return self._settled
 
-    async def admit(self, intent: Intent) -> Admitted:
+    async def admit(self, intent: Intent, pricing: Pricing) -> Admitted:
         """Writes the intent: from here on the ledger has a row. Raises: `ApiError`, `LedgerUnavailable`."""
         verdict = await self._ledger.admit(intent)
+        pricing.needed(intent, verdict)
         if isinstance(verdict, Refused):
             raise _refusal(verdict, intent)
         self.admitted, self._intent = verdict, intent

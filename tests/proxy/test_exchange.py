@@ -8,7 +8,9 @@ from typing import cast
 
 import pytest
 
+from app.accounts.catalog import Catalog
 from app.accounts.ledger import Ledger
+from app.accounts.pricing import Pricing
 from app.core.records import Admitted, Intent, Settlement, State
 from app.proxy.exchange import ClientGone, Exchange
 from app.proxy.guard import Connection
@@ -59,7 +61,8 @@ async def test_cancelled_while_it_closes_it_is_settled_all_the_same() -> None:
     async def run() -> None:
         async with Exchange(Connection(), cast(Ledger, books), inflight, ClientGone(True, 1)) as exchange:
             now = datetime.now(UTC)
-            await exchange.admit(Intent(exchange.request_id, "key_1", "hash", now, "m", stream=False))
+            intent = Intent(exchange.request_id, "key_1", "hash", now, "m", stream=False)
+            await exchange.admit(intent, Pricing(cast(Catalog, None)))
             await exchange.open(cast(Upstream, answer), UpstreamRequest((), b""))
 
     running = asyncio.create_task(run())
