@@ -50,7 +50,7 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
         settings=settings,
         admin_token=admin_token,
         store=store,
-        keyring=Keyring(store),
+        keyring=Keyring(store, billing=counting.billing),
         ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
         reports=Reports(store, zone=zone),
         corrections=Corrections(store, zone=zone),

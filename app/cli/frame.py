@@ -114,6 +114,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     # A cell is never shortened, or no id could be copied: a terminal that is too narrow breaks the lines itself.
+    console.height = console.height  # or a dumb terminal counts as 80 columns whatever it is told
     console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).maximum)
     console.print(table, soft_wrap=True)
 
