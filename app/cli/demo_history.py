@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.cli.frame import Failure
+from app.core.budgets import parse_budget
 from app.core.ids import new_id
 from app.core.money import charged_from, parse_cost
 from app.core.owners import NewKey
@@ -39,6 +40,7 @@ class Habit:
     on_weekends: float
     models: dict[str, int]  # and how often of a hundred
     tokens: tuple[int, int]  # typical input and output
+    budget: str  # more than such a month costs: nobody is refused
 
 
 HABITS = (
@@ -50,6 +52,7 @@ HABITS = (
         0.1,
         {"openai/gpt-5-mini": 45, "anthropic/claude-haiku-4.5": 35, "openai/gpt-4o-mini": 20},
         (1800, 450),
+        "2/month",
     ),
     Habit(
         "bob",
@@ -59,9 +62,17 @@ HABITS = (
         0.3,
         {"google/gemini-2.5-flash": 50, "openai/gpt-4o-mini": 30, "mistralai/mistral-small": 20},
         (900, 300),
+        "1/month",
     ),
     Habit(
-        "ci-bot", "automation", 40, (1, 4), 1.0, {"openai/gpt-4o-mini": 70, "mistralai/mistral-small": 30}, (600, 90)
+        "ci-bot",
+        "automation",
+        40,
+        (1, 4),
+        1.0,
+        {"openai/gpt-4o-mini": 70, "mistralai/mistral-small": 30},
+        (600, 90),
+        "0.5/month",
     ),
 )
 
@@ -88,10 +99,14 @@ def _fill(ledger: Backfill, now: datetime) -> None:
     began = (now - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
     for team in dict.fromkeys(habit.team for habit in HABITS):
         ledger.team(team, began)
-    keys = {habit.name: ledger.key(NewKey(habit.name, team=habit.team, tags=(TAG,)), began) for habit in HABITS}
+    keys = {habit.name: ledger.key(_key(habit), began) for habit in HABITS}
     moments = sorted((at, index) for index, habit in enumerate(HABITS) for at in _moments(habit, began, now, chance))
     for at, index in moments:
         _book(ledger, HABITS[index], keys[HABITS[index].name], at, chance)
+
+
+def _key(habit: Habit) -> NewKey:
+    return NewKey(habit.name, team=habit.team, tags=(TAG,), budgets=(parse_budget(habit.budget),))
 
 
 def _moments(habit: Habit, began: datetime, now: datetime, chance: random.Random) -> Iterator[datetime]:
