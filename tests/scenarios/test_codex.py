@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 from app.simulator.child import SimulatorChild
 from tests.harness import GatewayUnderTest
 from tests.scenarios.books import assert_booked_as_billed, assert_costs_untold
+from tests.scenarios.codex import codex
 from tests.scenarios.conftest import Behind
-from tests.scenarios.tools import CLIENTS, Ran, installed, run
+from tests.scenarios.tools import Ran
 
 pytestmark = pytest.mark.scenario
 
@@ -25,19 +25,6 @@ class Told:
     commands: list[tuple[str, str]]  # command and its output
     messages: list[str]
     usage: list[dict[str, int]]
-
-
-async def codex(directory: Path, target: dict[str, str], *options: str) -> Ran:
-    """One task in an empty directory, with a configuration of its own."""
-    home, work = Path(tempfile.mkdtemp(dir=directory)), Path(tempfile.mkdtemp(dir=directory))
-    configuration = (CLIENTS / "codex.toml").read_text("utf-8")
-    (home / "config.toml").write_text(configuration.replace("BASE_URL", target["base_url"]), "utf-8")
-    return await run(
-        installed("node/node_modules/.bin/codex"),
-        *("exec", "--json", "--skip-git-repo-check", *options, "Say hello"),
-        cwd=work,
-        environment={"CODEX_HOME": str(home), "TEAM_KEY": target["api_key"]},
-    )
 
 
 def told_by(ran: Ran) -> Told:
