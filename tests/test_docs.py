@@ -15,15 +15,21 @@ import pytest
 from app.cli import COMMANDS
 from app.cli.demo import Demo
 from app.cli.demo_history import HABITS
+from app.core.records import LimitHit, RefusalReason, Refused, Scope
+from app.core.refusals import limit_error
 from app.settings.reference import settings_table
 from app.simulator.bill import BillLine
 from app.simulator.models import GROUPS
 from app.simulator.registry import behaviour_of
 from app.simulator.request import SIMULATE_HEADER
 from tests.cli.irg import irg
+from tests.readme_tables import README, table_of
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+
+LIMITS = sorted(
+    set(RefusalReason) - {RefusalReason.KEY_REFUSED, RefusalReason.MODEL_NOT_ALLOWED, RefusalReason.RESPONSE_NOT_FOUND}
+)
 
 LOGGED = r'\b(?:log|_requests)\.(?:warning|error|exception|critical)\(\s*"([a-z_]+)"'
 
@@ -34,9 +40,10 @@ def test_every_setting_stands_in_the_readme() -> None:
 
 
 def error_codes() -> list[str]:
-    """Every code that `core.errors` can answer with."""
+    """Every code that `core.errors` and `core.refusals` can answer with."""
     tree = ast.parse((ROOT / "app/core/errors.py").read_text("utf-8"))
-    codes: set[str] = set()
+    hit = LimitHit(Scope.KEY, "alice")
+    codes = {limit_error(Refused(reason, hit=hit), "req_1").code for reason in RefusalReason}
     for call in ast.walk(tree):
         if (
             isinstance(call, ast.Call)
@@ -63,6 +70,22 @@ def test_every_main_command_stands_in_the_readme(command: str) -> None:
 def test_the_error_codes_are_found() -> None:
     """The search above sees the whole table."""
     assert len(error_codes()) >= 15
+
+
+def test_the_tables_of_errors_agree() -> None:
+    """Which errors the SDKs try again is told in a word, and in numbers, which are measured."""
+    in_a_word = {row["code"]: row["retried by the SDKs"] for row in table_of("status")}
+    for row in table_of("told"):
+        (code, *reasons) = re.findall("`[a-z_]+`", row["told"])
+        numbers = {again for client, again in row.items() if client.startswith(("Python", "Node"))}
+        assert numbers == ({"2"} if in_a_word[code] == "yes" else {"0"}), row["told"]
+        assert reasons or code not in ("`insufficient_quota`", "`rate_limit_exceeded`")
+
+
+@pytest.mark.parametrize("reason", LIMITS)
+def test_every_limit_is_measured(reason: RefusalReason) -> None:
+    """How often clients ask again is told for each of them."""
+    assert sum(f"(`{reason}`)" in row["told"] for row in table_of("told")) == 1
 
 
 def log_events() -> list[str]:
