@@ -81,6 +81,7 @@ name = "ImageRouter Gateway"
 base_url = <BASE_URL>
 env_key = "IRG_KEY"
 wire_api = "responses"
+request_max_retries = 0  # Codex would repeat what may have been billed
 """
 
 VERCEL = """\

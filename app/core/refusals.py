@@ -15,8 +15,9 @@ from app.core.money import format_usd
 from app.core.rates import format_reset
 from app.core.records import Allowance, Allowances, LimitHit, RefusalReason, Refused, Scope
 
-# The SDKs wait as they are told for so long at most; a longer wait would be ignored.
-RETRY_AFTER_MAX_SECONDS = 60
+# Some SDKs wait as they are told only below a minute, and as they like above. Who comes back a moment too soon is told
+# that moment.
+RETRY_AFTER_MAX_MS = 59_000
 
 _PERIODS = {"day": "daily budget", "week": "weekly budget", "month": "monthly budget", "total": "total budget"}
 
@@ -62,8 +63,8 @@ def _allowance(what: str, allowance: Allowance | None) -> Iterator[tuple[str, st
 
 
 def _seconds(refused: Refused) -> int:
-    """Whole seconds, rounded up: who comes back then is not refused for the same reason."""
-    return min(RETRY_AFTER_MAX_SECONDS, max(1, math.ceil((refused.retry_after_ms or 0) / 1000)))
+    """Whole seconds, rounded up."""
+    return max(1, math.ceil(min(RETRY_AFTER_MAX_MS, refused.retry_after_ms or 0) / 1000))
 
 
 def _retry_after(refused: Refused) -> HeaderPairs:
@@ -95,10 +96,10 @@ def _sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
         return _budget_sentence(reason, hit, seconds)
     who, again = _whose(hit), f"Try again in {seconds} s."
     if reason is RefusalReason.REQUESTS_PER_MINUTE:
-        return f"{who} may make {hit.limit} requests per minute, and has made them. {again}"
+        return f"{who} may make {_count(hit.limit, 'request')} per minute, and has made them. {again}"
     if reason is RefusalReason.TOKENS_PER_MINUTE:
-        return f"{who} may use {hit.limit} tokens per minute; with this request it would be more. {again}"
-    return f"{who} may run {hit.limit} requests at once, and so many are running. {again}"
+        return f"{who} may use {_count(hit.limit, 'token')} per minute; with this request it would be more. {again}"
+    return f"{who} may run {_count(hit.limit, 'request')} at once, and so many are running. {again}"
 
 
 def _budget_sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
@@ -117,6 +118,10 @@ def _budget_sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
     else:
         said = f"What is left of {budget} is too little: {said} are spent, and {may_cost}."
     return f"{said} {resets} Ask the gateway's admin to raise it, or wait."
+
+
+def _count(number: int | None, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _whose(hit: LimitHit, *, inside: bool = False) -> str:

@@ -27,7 +27,7 @@ async def test_sixty_a_minute_are_sixty(tmp_path: Path) -> None:
     with SimulatorChild(tmp_path / "bill.jsonl") as simulator:
         async with gateway_before(simulator.url, tmp_path) as gateway:
             secret = await gateway.create_key(limits=Limits(rpm=RPM))
-            end = asyncio.get_running_loop().time() + MINUTES * 60 + 2
+            end = asyncio.get_running_loop().time() + MINUTES * 60 - 5
 
             refused: set[str | None] = set()
 
@@ -53,4 +53,4 @@ async def test_sixty_a_minute_are_sixty(tmp_path: Path) -> None:
     gaps = [later - earlier for earlier, later in zip(admitted, itertools.islice(admitted, RPM, None), strict=False)]
     print("answered", answered, "closest", min(gaps))
     assert min(gaps) >= MINUTE_MS - 250
-    assert answered >= RPM * (MINUTES + 1) * 0.95
+    assert answered >= RPM * MINUTES
