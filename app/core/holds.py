@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.core.money import CHARGE_STEP_PICODOLLARS
 from app.core.records import Asked, Cost, Reading, Settlement, State
 
 # So many of a key's last settled costs of a model are looked at, and so many are needed.
@@ -73,7 +74,9 @@ def _guess(asked: Asked, samples: Sequence[Sample]) -> int:
         return asked.default_picodollars
     output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens
     prompt_cost = asked.prompt_tokens * asked.prices.prompt_picodollars
-    return prompt_cost + output * asked.prices.completion_picodollars
+    # Rounded up as every charge is, or the smallest requests would always be charged more than was held.
+    cost = prompt_cost + output * asked.prices.completion_picodollars
+    return -(-cost // CHARGE_STEP_PICODOLLARS) * CHARGE_STEP_PICODOLLARS
 
 
 def tokens_held(asked: Asked, samples: Sequence[Sample]) -> int:

@@ -58,7 +58,7 @@ class Window:
 
     def end(self, hold: int, kept: int, cost: Cost | None) -> None:
         """A request that was held for is closed: its cost is known, or something is kept for it, or neither."""
-        self.held -= hold
+        self.held = max(0, self.held - hold)  # as above
         self.kept = min(SUM_MAX, self.kept + kept)
         if cost is not None:
             self.settled = min(SUM_MAX, self.settled + cost.picodollars)
@@ -134,8 +134,9 @@ class Standing:
         """Counts a request that is closed. `held`: money and tokens, as they were taken."""
         hold, tokens_held = held
         if self.limits:
-            self.running -= 1
-            self.running_tokens -= tokens_held
+            # Not below nothing: should a count ever be off, that must not cost a settlement; `irg verify` tells.
+            self.running = max(0, self.running - 1)
+            self.running_tokens = max(0, self.running_tokens - tokens_held)
             self.rate.advance(now_ms)
             self.rate.add(now_ms, tokens=tokens)
         for standing in self.budgets:

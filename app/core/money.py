@@ -27,6 +27,7 @@ PRICE_USD_MAX = 1
 
 # The charge is a multiple of 1/10,000 USD.
 CHARGE_STEP = Decimal("0.0001")
+CHARGE_STEP_PICODOLLARS = PICODOLLARS_PER_USD // 10_000
 
 # A person's amount: a million dollars is 10¹⁸ picodollars, a tenth of a 64-bit integer.
 AMOUNT_USD_MAX = 1_000_000

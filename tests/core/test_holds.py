@@ -46,18 +46,19 @@ def asked(
 FIVE = samples(10, 30, 20, 11, 12)
 
 HOLDS = [
-    # By prices: the prompt, and what the client allows or 4,096 tokens of output.
-    (asked(), [], 1000 * 2_500_000 + 4096 * 10_000_000),
-    (asked(output=10), [], 1000 * 2_500_000 + 10 * 10_000_000),
-    (asked(output=0), [], 1000 * 2_500_000),
-    (asked(output=10**6), [], 1000 * 2_500_000 + 10**6 * 10_000_000),
-    (asked(prompt=0), [], 4096 * 10_000_000),
+    # By prices: the prompt, and what the client allows or 4,096 tokens of output; up to the next 1/10,000 USD.
+    (asked(), [], 43_500_000_000),  # 0.0025 + 0.04096
+    (asked(output=10), [], 2_600_000_000),
+    (asked(output=0), [], 2_500_000_000),
+    (asked(output=10**6), [], 10_002_500_000_000),
+    (asked(prompt=0), [], 41_000_000_000),
+    (asked(prompt=1, output=0), [], 100_000_000),
     (asked(prices=Prices(0, 0)), [], 0),
     # Without prices a fixed amount, whatever is asked.
     (asked(prices=None), [], DEFAULT),
     (asked(prices=None, output=10**6), [], DEFAULT),
     # Once five are settled, half more than the dearest of the last fifty.
-    (asked(), FIVE[:4], 1000 * 2_500_000 + 4096 * 10_000_000),
+    (asked(), FIVE[:4], 43_500_000_000),
     (asked(prices=None), FIVE[:4], DEFAULT),
     (asked(), FIVE, 45),
     (asked(prices=None), FIVE, 45),

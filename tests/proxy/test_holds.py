@@ -41,7 +41,9 @@ async def until_priced(gateway: GatewayUnderTest) -> None:
 
 
 def by_prices(body: dict[str, Any], output_tokens: int = 4096) -> int:
-    return prompt_tokens(len(json.dumps(body)), 0) * 1_250_000 + output_tokens * 10_000_000
+    """Rounded up to 1/10,000 USD."""
+    cost = prompt_tokens(len(json.dumps(body)), 0) * 1_250_000 + output_tokens * 10_000_000
+    return -(-cost // 100_000_000) * 100_000_000
 
 
 async def test_a_hold_knows_more_each_time(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:
