@@ -41,8 +41,12 @@ async def until_priced(gateway: GatewayUnderTest) -> None:
 
 
 def by_prices(body: dict[str, Any], output_tokens: int = 4096) -> int:
+    return of_tokens(prompt_tokens(len(json.dumps(body)), 0), output_tokens)
+
+
+def of_tokens(read: int, written: int) -> int:
     """Rounded up to 1/10,000 USD."""
-    cost = prompt_tokens(len(json.dumps(body)), 0) * 1_250_000 + output_tokens * 10_000_000
+    cost = read * 1_250_000 + written * 10_000_000
     return -(-cost // 100_000_000) * 100_000_000
 
 
@@ -115,4 +119,4 @@ async def test_a_picture_does_not_count_as_words(gateway: GatewayUnderTest) -> N
     picture = "data:image/png;base64," + "iVBORw0K" * 64_000
     body = {**BODY, "input": [{"type": "input_image", "image_url": picture}]}
     tokens = prompt_tokens(len(json.dumps(body)) - len(picture), 1)
-    assert await held(gateway, secret, body) == tokens * 1_250_000 + 4096 * 10_000_000
+    assert await held(gateway, secret, body) == of_tokens(tokens, 4096)
