@@ -7,17 +7,20 @@ request's own row stays as it was closed, and so do the sums of closed months.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
 from app.accounts.errors import BadValue, CannotResolve
 from app.accounts.reading import explain
+from app.core.audit import THE_GATEWAY, Actor
 from app.core.clock import format_time, now
 from app.core.money import COST_USD_MAX, PICODOLLARS_PER_USD, charged_from, format_usd, parse_usd
 from app.core.records import Cost
 from app.core.views import RequestFilter, Resolution, ResolutionReport
 from app.store import resolve
+from app.store.audit import resolve_audited
 from app.store.port import NotResolvable, RowMissing, RowsChanged, Store, TooManyRows, TooMuch
 
 REASON_CHARACTERS_MAX = 500
@@ -60,15 +63,22 @@ class Corrections:
             await self._explain(error)
 
     async def resolve(
-        self, wanted: Sequence[str] | RequestFilter, said: Resolution, *, expected: int | None = None
+        self,
+        wanted: Sequence[str] | RequestFilter,
+        said: Resolution,
+        *,
+        expected: int | None = None,
+        by: Actor = THE_GATEWAY,
     ) -> ResolutionReport:
         """Settles the requests named by their ids, or all unknown ones that meet a filter; all or none.
 
         `expected`: how many a preview showed. A request that has these very costs already is left alone.
+        `by`: who asks for it, for the audit log; who answers for it is the resolution's author, who is named there.
         Raises: `CannotResolve`, `RequestNotFound`, `KeyNotFound`, `TeamNotFound`, `BadValue`.
         """
         try:
-            return await self._store.change(resolve.resolve, wanted, said, self._zone, self._now(), expected)
+            author = replace(by, name=said.by)
+            return await self._store.change(resolve_audited, author, wanted, said, self._zone, self._now(), expected)
         except (RowMissing, NotResolvable, TooManyRows, TooMuch, RowsChanged) as error:
             await self._explain(error)
 

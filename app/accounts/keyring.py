@@ -20,14 +20,17 @@ from app.accounts.wishes import (
     checked_name,
     checked_new,
 )
+from app.core.audit import THE_GATEWAY, Action, Actor
 from app.core.budgets import Budget
-from app.core.clock import now
+from app.core.clock import format_time, now
 from app.core.holds import Billing
 from app.core.keys import hash_secret, new_secret, parse_bearer
+from app.core.limits import GATEWAY
 from app.core.owners import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
 from app.core.views import Page
 from app.store import changes, queries
+from app.store.audit import KEY, TEAM, WHOLE_GATEWAY, Deed, audited
 from app.store.port import KeyIsRevoked, NameExists, RowMissing, Store
 
 NO_CHANGE = LimitsChange()
@@ -45,7 +48,7 @@ class Identified:
 
 
 class Keyring:
-    """Verbs over keys and teams. Names and ids are both taken as `ref`."""
+    """Verbs over keys and teams. Names and ids are both taken as `ref`; `by` is who does it, for the audit log."""
 
     def __init__(
         self, store: Store, *, billing: Billing = Billing.CHARGED, clock: Callable[[], datetime] = now
@@ -85,11 +88,13 @@ class Keyring:
 
     # --- keys -------------------------------------------------------------------------------
 
-    async def create(self, spec: NewKey) -> tuple[KeyRecord, str]:
+    async def create(self, spec: NewKey, *, by: Actor = THE_GATEWAY) -> tuple[KeyRecord, str]:
         """A new key and its secret, which nobody can be shown again. Raises: `NameTaken`, `TeamNotFound`, `Invalid`."""
-        spec, secret = checked_new(spec, self._now()), new_secret()
+        at = self._now()
+        spec, secret = checked_new(spec, at), new_secret()
+        create = audited(changes.create_key, Deed(by, Action.KEY_CREATED, KEY, at))
         try:
-            key = await self._store.change(changes.create_key, spec, secret, self._now(), self._billing)
+            key = await self._store.change(create, spec, secret, at, self._billing)
         except (NameExists, RowMissing) as error:
             await self._explain(error)
         return key, secret.text
@@ -111,44 +116,51 @@ class Keyring:
         except RowMissing as error:
             await self._explain(error)
 
-    async def change(self, ref: str, change: KeyChange) -> KeyRecord:
+    async def change(self, ref: str, change: KeyChange, *, by: Actor = THE_GATEWAY) -> KeyRecord:
         """Raises: `KeyNotFound`, `TeamNotFound`, `NameTaken`, `Invalid`."""
-        change = checked_change(change, self._now())
+        at = self._now()
+        wanted = checked_change(change, at)
+        run = audited(changes.change_key, Deed(by, Action.KEY_CHANGED, KEY, at, ref))
         try:
-            return await self._store.change(changes.change_key, ref, change, self._now(), self._billing)
+            return await self._store.change(run, ref, wanted, at, self._billing)
         except (NameExists, RowMissing) as error:
             await self._explain(error)
 
-    async def rotate(self, ref: str, grace: timedelta = timedelta(0)) -> tuple[KeyRecord, str]:
+    async def rotate(
+        self, ref: str, grace: timedelta = timedelta(0), *, by: Actor = THE_GATEWAY
+    ) -> tuple[KeyRecord, str]:
         """A new secret; the old one works on for the grace. Raises: `KeyNotFound`, `KeyRevoked`, `BadValue`."""
         if grace < timedelta(0) or grace > timedelta(days=365):
             raise BadValue("A grace is between 0 and 365 days, such as 24h.", param="grace")
         secret, at = new_secret(), self._now()
+        told = {"old_secret_ends_at": format_time(at + grace)}
+        run = audited(changes.rotate_key, Deed(by, Action.KEY_ROTATED, KEY, at, ref, told))
         try:
-            key = await self._store.change(changes.rotate_key, ref, secret, at + grace, at)
+            key = await self._store.change(run, ref, secret, at + grace, at)
         except (RowMissing, KeyIsRevoked) as error:
             await self._explain(error)
         return key, secret.text
 
-    async def disable(self, ref: str) -> KeyRecord:
+    async def disable(self, ref: str, *, by: Actor = THE_GATEWAY) -> KeyRecord:
         """Refused from now on, until enabled. Raises: `KeyNotFound`, `KeyRevoked`."""
-        return await self._set_state(ref, KeyState.DISABLED)
+        return await self._set_state(ref, KeyState.DISABLED, Action.KEY_DISABLED, by)
 
-    async def enable(self, ref: str) -> KeyRecord:
+    async def enable(self, ref: str, *, by: Actor = THE_GATEWAY) -> KeyRecord:
         """Raises: `KeyNotFound`, `KeyRevoked`."""
-        return await self._set_state(ref, KeyState.ACTIVE)
+        return await self._set_state(ref, KeyState.ACTIVE, Action.KEY_ENABLED, by)
 
-    async def revoke(self, ref: str) -> KeyRecord:
+    async def revoke(self, ref: str, *, by: Actor = THE_GATEWAY) -> KeyRecord:
         """Refused for ever. Raises: `KeyNotFound`."""
-        return await self._set_state(ref, KeyState.REVOKED)
+        return await self._set_state(ref, KeyState.REVOKED, Action.KEY_REVOKED, by)
 
     # --- teams ------------------------------------------------------------------------------
 
-    async def create_team(self, name: str, limits: LimitsChange = NO_CHANGE) -> TeamRecord:
+    async def create_team(self, name: str, limits: LimitsChange = NO_CHANGE, *, by: Actor = THE_GATEWAY) -> TeamRecord:
         """Raises: `NameTaken`, `BadName`, `BadValue`."""
-        name, limits = checked_name("team", name), checked_limits_change(limits)
+        name, limits, at = checked_name("team", name), checked_limits_change(limits), self._now()
+        create = audited(changes.create_team, Deed(by, Action.TEAM_CREATED, TEAM, at))
         try:
-            return await self._store.change(changes.create_team, name, self._now(), limits, self._billing)
+            return await self._store.change(create, name, at, limits, self._billing)
         except NameExists as error:
             await self._explain(error)
 
@@ -163,12 +175,15 @@ class Keyring:
         check_limit(limit)
         return await self._store.read(queries.list_teams, after, limit, self._now())
 
-    async def change_team(self, ref: str, *, name: str | None = None, limits: LimitsChange = NO_CHANGE) -> TeamRecord:
+    async def change_team(
+        self, ref: str, *, name: str | None = None, limits: LimitsChange = NO_CHANGE, by: Actor = THE_GATEWAY
+    ) -> TeamRecord:
         """Raises: `TeamNotFound`, `NameTaken`, `BadName`, `BadValue`."""
         name = None if name is None else checked_name("team", name)
-        change = checked_limits_change(limits)
+        wanted, at = checked_limits_change(limits), self._now()
+        run = audited(changes.change_team, Deed(by, Action.TEAM_CHANGED, TEAM, at, ref))
         try:
-            return await self._store.change(changes.change_team, ref, name, change, self._billing, self._now())
+            return await self._store.change(run, ref, name, wanted, self._billing, at)
         except (NameExists, RowMissing) as error:
             await self._explain(error)
 
@@ -178,14 +193,19 @@ class Keyring:
         """The budgets of the whole gateway."""
         return await self._store.read(queries.gateway_budgets, self._now())
 
-    async def set_gateway_budgets(self, budgets: tuple[Budget, ...]) -> tuple[BudgetRecord, ...]:
+    async def set_gateway_budgets(
+        self, budgets: tuple[Budget, ...], *, by: Actor = THE_GATEWAY
+    ) -> tuple[BudgetRecord, ...]:
         """Exactly these from now on. Raises: `BadValue`."""
-        wanted = checked_budgets(budgets)
-        return await self._store.change(changes.change_gateway_budgets, wanted, self._billing, self._now())
+        wanted, at = checked_budgets(budgets), self._now()
+        run = audited(changes.change_gateway_budgets, Deed(by, Action.BUDGET_CHANGED, WHOLE_GATEWAY, at, GATEWAY))
+        return await self._store.change(run, wanted, self._billing, at)
 
-    async def _set_state(self, ref: str, state: KeyState) -> KeyRecord:
+    async def _set_state(self, ref: str, state: KeyState, action: Action, by: Actor) -> KeyRecord:
+        at = self._now()
+        run = audited(changes.set_key_state, Deed(by, action, KEY, at, ref))
         try:
-            return await self._store.change(changes.set_key_state, ref, state, self._now())
+            return await self._store.change(run, ref, state, at)
         except (RowMissing, KeyIsRevoked) as error:
             await self._explain(error)
 

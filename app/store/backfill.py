@@ -14,12 +14,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, literal_column, select
 
+from app.core.audit import THE_GATEWAY, Action
 from app.core.clock import now
 from app.core.holds import Counting
 from app.core.keys import new_secret
 from app.core.owners import NewKey
 from app.core.records import Intent, Refused, Settlement
 from app.store import changes
+from app.store.audit import KEY, TEAM, Deed, audited
 from app.store.batch import LedgerBatch
 from app.store.calendar import Calendar
 from app.store.connections import make_file
@@ -48,12 +50,13 @@ class Backfill:
         return any(f'"{tag}"' not in tags for tags in everything)
 
     def team(self, name: str, at: datetime) -> None:
-        changes.create_team(self._connection, name, at)
+        audited(changes.create_team, Deed(THE_GATEWAY, Action.TEAM_CREATED, TEAM, at))(self._connection, name, at)
 
     def key(self, spec: NewKey, at: datetime) -> tuple[str, str]:
         """The key's id and the hash of its secret, which nobody learns. Raises: `RowMissing` (team)."""
         secret = new_secret()
-        return changes.create_key(self._connection, spec, secret, at).id, secret.hash
+        create = audited(changes.create_key, Deed(THE_GATEWAY, Action.KEY_CREATED, KEY, at))
+        return create(self._connection, spec, secret, at).id, secret.hash
 
     def book(self, intent: Intent, settlement: Settlement) -> None:
         """Admits at the intent's time, closes when its duration is over. Raises: `ValueError` if it is refused."""
