@@ -6,6 +6,7 @@ logic lives here.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from pydantic import SecretStr
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
@@ -28,7 +30,8 @@ from app.proxy.inflight import Inflight
 from app.proxy.models import models_router
 from app.proxy.upstream.get import fetch_models
 from app.proxy.upstream.port import Upstream
-from app.settings import Settings
+from app.settings import Settings, variable_of
+from app.settings.shown import setting_in_force
 from app.wiring import Services
 
 Scope = MutableMapping[str, Any]
@@ -57,12 +60,18 @@ class Gateway:
             pricing(settings, self.catalog),
         )
         self.drain_seconds = DRAIN_SECONDS
+        self._notes: set[asyncio.Task[None]] = set()
         self.fastapi = self._fastapi()
         self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
 
     def renew_key(self, key: bytes) -> None:
         """Requests that begin from now on go up with this upstream key; running ones end with theirs."""
         self.endpoint.credential = UpstreamCredential(key)
+        field = "imagerouter_api_key"
+        setting = setting_in_force(field, SecretStr(key.decode()))
+        noting = asyncio.create_task(self.services.audit.note_settings({variable_of(field): setting}))
+        self._notes.add(noting)  # nobody else holds it
+        noting.add_done_callback(self._notes.discard)
 
     def begin_drain(self) -> None:
         """A signal came: red for load balancers, live feeds end, answers ask for a new connection."""
@@ -80,6 +89,7 @@ class Gateway:
         await self.inflight.drain(self.drain_seconds)
         await self.catalog.aclose()
         await self.upstream.aclose()
+        await asyncio.gather(*self._notes)
         await self.services.aclose()
 
     def _fastapi(self) -> FastAPI:

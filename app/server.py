@@ -21,6 +21,7 @@ from app.main import Gateway
 from app.proxy.guard import GuardProtocol, guard_protocol
 from app.proxy.upstream import make_upstream
 from app.settings import AdminToken, Settings
+from app.settings.shown import settings_in_force
 from app.sockets import bind_tcp, unix_socket
 from app.store.lock import running_holder
 from app.store.port import StoreLocked
@@ -143,10 +144,11 @@ async def serve_gateway(
 
     Raises: what `open_services` raises, `OSError` for a taken port.
     """
-    tcp = bind_tcp(settings.host, settings.port)
+    in_force, tcp = settings_in_force(settings), bind_tcp(settings.host, settings.port)
     with contextlib.closing(tcp):
         settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # URLs name the port found, not 0
         services = await _open_services(settings, admin_token)
+        await services.audit.note_settings(in_force)
         gateway = Gateway(services, make_upstream(settings))
         with unix_socket(settings.database_path) as (local, socket_path):
             url = _url(settings, tcp)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from app.accounts.audit import Audit
 from app.accounts.corrections import Corrections
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
@@ -31,6 +32,7 @@ class Services:
     ledger: Ledger
     reports: Reports
     corrections: Corrections
+    audit: Audit
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process begins to end
 
     async def aclose(self) -> None:
@@ -54,4 +56,5 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
         ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
         reports=Reports(store, zone=zone),
         corrections=Corrections(store, zone=zone),
+        audit=Audit(store, zone=zone),
     )

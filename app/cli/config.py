@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -64,15 +63,7 @@ def _rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def _shown(values: Settings, name: str) -> Any:
-    from pydantic import SecretStr
+    from app.settings.shown import plain_value, secret_of
 
     value = getattr(values, name)
-    if isinstance(value, SecretStr) or (name == "upstream_proxy" and value is not None and "@" in value):
-        return MASK
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):  # pairs as a variable holds them
-        return ["=".join(item) if isinstance(item, tuple) else item for item in value]
-    return value
+    return MASK if secret_of(value) else plain_value(value)

@@ -2,7 +2,8 @@
 
 `model` says what exists, `checks` what a value must be; `doors` reads flags, environment, secret
 files, `.env` and the settings file; `loading` puts them together; `faults` writes the sentences;
-`admin_token` makes the one value that makes itself; `reference` writes the settings down for people.
+`admin_token` makes the one value that makes itself; `reference` writes the settings down for people, `shown` tells
+what they hold without their secrets.
 """
 
 from app.settings.admin_token import AdminToken, ensure_admin_token, running_admin_token

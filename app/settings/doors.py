@@ -44,12 +44,12 @@ class Found:
     def put(self, name: str, value: Any, origin: str) -> None:
         """The first door that holds a value wins."""
         if name not in self.origins:
-            self.values[name] = _absolute(name, value, self.directory)
+            self.values[name] = absolute(name, value, self.directory)
             self.origins[name] = origin
 
     def default(self, name: str, value: Any) -> None:
         """A default that depends on the working directory."""
-        self.values[name] = _absolute(name, value, self.directory)
+        self.values[name] = absolute(name, value, self.directory)
 
     def spoil(self, name: str, fault: str) -> None:
         """A value was meant here and cannot be had: no later door may stand in for it."""
@@ -190,7 +190,7 @@ def _line_in_toml(text: str, name: str) -> int | None:
     return next((number for number, line in enumerate(text.splitlines(), 1) if key.match(line)), None)
 
 
-def _absolute(name: str, value: Any, directory: Path) -> Any:
+def absolute(name: str, value: Any, directory: Path) -> Any:
     """Relative paths are relative to the working directory, whatever it is later."""
     if name in _PATHS and isinstance(value, (str, Path)):
         return directory / value
