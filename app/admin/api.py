@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
+from app.admin.audit import AuditRoutes
 from app.admin.events import EventRoutes
 from app.admin.export import ExportRoutes
 from app.admin.keys import KeyRoutes
@@ -40,5 +41,6 @@ def build_admin(services: Services) -> APIRouter:
     RequestRoutes(services.reports, services.corrections).add_to(router)
     UsageRoutes(services.reports).add_to(router)
     ExportRoutes(services.reports).add_to(router)
+    AuditRoutes(services.audit).add_to(router)
     EventRoutes(services.reports, services.closing).add_to(router)
     return router

@@ -49,6 +49,9 @@ WRITE = {
     "again": "Write true to correct what was resolved before.",
     "preview": "Write true to see what would change, without changing it.",
     "expected": "Write how many requests the preview had; if they are more or fewer now, nothing is changed.",
+    "target": "Write the name or id of what was changed, such as a key's.",
+    "action": "Write an action such as key.revoked, or its noun for all of these: key.",
+    "actor": "Write who did it, exactly as it is shown.",
     "limit": "Write a whole number from 1 to 1000.",
     "after": "Write the cursor that the page before gave as next.",
     "last": "Write a span such as 24h, 7d or 4w.",
@@ -159,6 +162,18 @@ class RequestsQuery(PageQuery):
     unknown_reason: str | None = Field(None, description=WRITE["unknown_reason"])
     tag: str | None = Field(None, description=WRITE["tag"])
     id: str | None = Field(None, description=WRITE["id"])
+    last: str | None = Field(None, description=WRITE["last"])
+    month: str | None = Field(None, description=WRITE["month"])
+    from_: str | None = Field(None, alias="from", description=WRITE["from"])
+    to: str | None = Field(None, description=WRITE["to"])
+
+
+class AuditQuery(PageQuery):
+    """All given conditions hold; newest first."""
+
+    target: str | None = Field(None, description=WRITE["target"])
+    action: str | None = Field(None, description=WRITE["action"])
+    actor: str | None = Field(None, description=WRITE["actor"])
     last: str | None = Field(None, description=WRITE["last"])
     month: str | None = Field(None, description=WRITE["month"])
     from_: str | None = Field(None, alias="from", description=WRITE["from"])

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.admin.bodies import WRITE, ExportQuery, PeriodQuery, RequestsQuery, ResolveBody
+from app.admin.bodies import WRITE, AuditQuery, ExportQuery, PeriodQuery, RequestsQuery, ResolveBody
 from app.admin.times import instant, period_asked
 from app.core.errors import bad_request
 from app.core.money import parse_usd
@@ -31,7 +31,7 @@ def groups_asked(by: list[str]) -> tuple[GroupBy, ...]:
 
 def request_filter(query: RequestsQuery, zone: ZoneInfo) -> RequestFilter:
     """Raises: `ApiError` 400."""
-    from_at, to_at = _span(query, zone)
+    from_at, to_at = span_asked(query, zone)
     least, most = _cost(query.min_cost, "min_cost"), _cost(query.max_cost, "max_cost")
     if least is not None and most is not None and least > most:
         raise bad_request("min_cost is more than max_cost: no request can meet both.", "min_cost")
@@ -79,7 +79,7 @@ def resolution_filter(body: ResolveBody, zone: ZoneInfo) -> list[str] | RequestF
         return body.ids
     if body.again:
         raise bad_request("again goes with ids: what was resolved before is corrected one by one.", "again")
-    from_at, to_at = _span(body, zone)
+    from_at, to_at = span_asked(body, zone)
     return RequestFilter(
         key=body.key,
         team=body.team,
@@ -92,7 +92,9 @@ def resolution_filter(body: ResolveBody, zone: ZoneInfo) -> list[str] | RequestF
     )
 
 
-def _span(query: RequestsQuery | ResolveBody, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+def span_asked(
+    query: RequestsQuery | ResolveBody | AuditQuery, zone: ZoneInfo
+) -> tuple[datetime | None, datetime | None]:
     """The periods of usage, or any two instants. Raises: `ApiError` 400."""
     if query.last is not None or query.month is not None:
         asked = {"last": query.last, "month": query.month, "from": query.from_, "to": query.to}

@@ -12,6 +12,7 @@ from app.accounts.wishes import budgets_from
 from app.admin.bodies import KeyChangeBody, KeysQuery, LimitsBody, NewKeyBody, RotateBody
 from app.admin.schemas import KeyPage, KeyShape, KeyWithSecretShape, key_shape, key_with_secret
 from app.admin.times import instant, span
+from app.admin.who import Who
 from app.core.limits import Limits
 from app.core.owners import UNSET, KeyChange, KeyFilter, LimitsChange, NewKey
 
@@ -50,7 +51,7 @@ class KeyRoutes:
         page = await self._keyring.list(wanted, after=query.after, limit=query.limit)
         return KeyPage(items=[key_shape(record) for record in page.items], next=page.next)
 
-    async def create_key(self, body: NewKeyBody) -> KeyWithSecretShape:
+    async def create_key(self, body: NewKeyBody, who: Who) -> KeyWithSecretShape:
         """Makes a key; the answer is the only place where its secret is ever shown."""
         spec = NewKey(
             name=body.name,
@@ -61,12 +62,12 @@ class KeyRoutes:
             budgets=budgets_from(body.budgets),
             limits=Limits(body.rpm, body.tpm, body.concurrency),
         )
-        return key_with_secret(*await self._keyring.create(spec))
+        return key_with_secret(*await self._keyring.create(spec, by=who))
 
     async def show_key(self, ref: str) -> KeyShape:
         return key_shape(await self._keyring.find(ref))
 
-    async def change_key(self, ref: str, body: KeyChangeBody) -> KeyShape:
+    async def change_key(self, ref: str, body: KeyChangeBody, who: Who) -> KeyShape:
         """Changes the fields that are given; effective with the answer, everywhere."""
         given = body.model_fields_set
         change = KeyChange(
@@ -77,20 +78,20 @@ class KeyRoutes:
             tags=tuple(body.tags) if "tags" in given else UNSET,
             limits=limits_change(body),
         )
-        return key_shape(await self._keyring.change(ref, change))
+        return key_shape(await self._keyring.change(ref, change, by=who))
 
-    async def rotate_key(self, ref: str, body: RotateBody | None = None) -> KeyWithSecretShape:
+    async def rotate_key(self, ref: str, who: Who, body: RotateBody | None = None) -> KeyWithSecretShape:
         """Gives the key a new secret; the old one ends now, or after the grace."""
         grace = span((body or RotateBody()).grace, "grace")
-        return key_with_secret(*await self._keyring.rotate(ref, grace))
+        return key_with_secret(*await self._keyring.rotate(ref, grace, by=who))
 
-    async def disable_key(self, ref: str) -> KeyShape:
+    async def disable_key(self, ref: str, who: Who) -> KeyShape:
         """Refuses the key's requests until it is enabled again."""
-        return key_shape(await self._keyring.disable(ref))
+        return key_shape(await self._keyring.disable(ref, by=who))
 
-    async def enable_key(self, ref: str) -> KeyShape:
-        return key_shape(await self._keyring.enable(ref))
+    async def enable_key(self, ref: str, who: Who) -> KeyShape:
+        return key_shape(await self._keyring.enable(ref, by=who))
 
-    async def revoke_key(self, ref: str) -> KeyShape:
+    async def revoke_key(self, ref: str, who: Who) -> KeyShape:
         """Ends the key for ever; its history stays."""
-        return key_shape(await self._keyring.revoke(ref))
+        return key_shape(await self._keyring.revoke(ref, by=who))

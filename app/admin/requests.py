@@ -12,6 +12,8 @@ from app.admin.bodies import RequestsQuery, ResolveBody, ResolveOneBody
 from app.admin.figures import ResolutionShape, resolution_shape
 from app.admin.filters import request_filter, resolution_filter
 from app.admin.schemas import RequestPage, RequestShape, request_shape
+from app.admin.who import Who
+from app.core.audit import Actor
 from app.core.views import RequestFilter
 
 
@@ -41,22 +43,23 @@ class RequestRoutes:
         """One request by its own id (req_…), the upstream's request id, or the id of its response (resp_…)."""
         return request_shape(await self._reports.request(ref))
 
-    async def resolve(self, body: ResolveBody) -> ResolutionShape:
+    async def resolve(self, body: ResolveBody, who: Who) -> ResolutionShape:
         """Settles unknown costs: of the requests named, or of all that meet the conditions; all of them or none.
 
         Each gets an adjustment with author and reason; its own row stays. Within the month of the
         request it counts where the request does, afterwards when it was made: a closed month stays.
         """
-        return await self._resolved(resolution_filter(body, self._reports.zone), body, body.expected)
+        return await self._resolved(resolution_filter(body, self._reports.zone), body, body.expected, who)
 
-    async def resolve_one(self, ref: str, body: ResolveOneBody) -> ResolutionShape:
+    async def resolve_one(self, ref: str, body: ResolveOneBody, who: Who) -> ResolutionShape:
         """Settles one unknown cost. The same costs once more change nothing; others are a conflict without again."""
-        return await self._resolved([ref], body, None)
+        return await self._resolved([ref], body, None, who)
 
     async def _resolved(
-        self, wanted: list[str] | RequestFilter, body: ResolveOneBody, expected: int | None
+        self, wanted: list[str] | RequestFilter, body: ResolveOneBody, expected: int | None, who: Actor
     ) -> ResolutionShape:
-        said = resolution(body.cost, body.charged, by=body.by, reason=body.reason, again=body.again)
+        by = body.by if "by" in body.model_fields_set else who.name
+        said = resolution(body.cost, body.charged, by=by, reason=body.reason, again=body.again)
         if body.preview:
             return resolution_shape(await self._corrections.preview(wanted, said))
-        return resolution_shape(await self._corrections.resolve(wanted, said, expected=expected))
+        return resolution_shape(await self._corrections.resolve(wanted, said, expected=expected, by=who))

@@ -11,6 +11,7 @@ from app.accounts.wishes import budgets_from
 from app.admin.bodies import BudgetBody, NewTeamBody, PageQuery, TeamChangeBody
 from app.admin.keys import limits_change
 from app.admin.schemas import GatewayBudgetShape, TeamPage, TeamShape, budget_shapes, team_shape
+from app.admin.who import Who
 
 
 class TeamRoutes:
@@ -32,22 +33,22 @@ class TeamRoutes:
         page = await self._keyring.list_teams(after=query.after, limit=query.limit)
         return TeamPage(items=[team_shape(record) for record in page.items], next=page.next)
 
-    async def create_team(self, body: NewTeamBody) -> TeamShape:
-        return team_shape(await self._keyring.create_team(body.name, limits_change(body)))
+    async def create_team(self, body: NewTeamBody, who: Who) -> TeamShape:
+        return team_shape(await self._keyring.create_team(body.name, limits_change(body), by=who))
 
     async def show_team(self, ref: str) -> TeamShape:
         return team_shape(await self._keyring.find_team(ref))
 
-    async def change_team(self, ref: str, body: TeamChangeBody) -> TeamShape:
+    async def change_team(self, ref: str, body: TeamChangeBody, who: Who) -> TeamShape:
         """Changes the fields that are given; a new name is followed by its keys and its history."""
         name = body.name if "name" in body.model_fields_set else None
-        return team_shape(await self._keyring.change_team(ref, name=name, limits=limits_change(body)))
+        return team_shape(await self._keyring.change_team(ref, name=name, limits=limits_change(body), by=who))
 
     async def show_budget(self) -> GatewayBudgetShape:
         """The budgets of the whole gateway, and where they stand."""
         return GatewayBudgetShape(budgets=budget_shapes(await self._keyring.gateway_budgets()))
 
-    async def set_budget(self, body: BudgetBody) -> GatewayBudgetShape:
+    async def set_budget(self, body: BudgetBody, who: Who) -> GatewayBudgetShape:
         """Sets the budgets of the whole gateway: exactly these, at once; an empty list = none."""
-        budgets = budgets_from(body.budgets)
-        return GatewayBudgetShape(budgets=budget_shapes(await self._keyring.set_gateway_budgets(budgets)))
+        budgets = await self._keyring.set_gateway_budgets(budgets_from(body.budgets), by=who)
+        return GatewayBudgetShape(budgets=budget_shapes(budgets))

@@ -36,6 +36,7 @@ COMMANDS = {
     "requests": Lazy("app.cli.requests:app", "Requests, one by one, with their costs."),
     "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV, JSON lines or Parquet."),
     "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare."),
+    "audit": Lazy("app.cli.audit:audit", "Who changed what, and when."),
     "connect": Lazy("app.cli.connect:connect", "Print what a client needs to use a key."),
     "config": Lazy("app.cli.config:app", "Show and check the settings."),
     "admin-token": Lazy("app.cli.admin_token:app", "Show or replace the admin token."),

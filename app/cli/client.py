@@ -21,6 +21,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli.frame import Code, Failure, settings
+from app.cli.person import user_name
 
 if TYPE_CHECKING:
     import httpx
@@ -239,7 +240,9 @@ async def _open(
     timeout = httpx.Timeout(TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if services is not None:
         close.push_async_callback(services.aclose)
-    headers = {"authorization": f"Bearer {token}"} if token is not None else {}
+    headers = [(b"x-irg-actor", user_name().encode())]
+    if token is not None:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
     client = httpx.AsyncClient(
         transport=transport, base_url=base_url, headers=headers, timeout=timeout, trust_env=False
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from app.admin.who import PROCESS_EXTENSION
+
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -46,6 +48,7 @@ def _scope(request: httpx.Request) -> Message:
         "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "client": None,
         "server": None,
+        "extensions": {PROCESS_EXTENSION: {}},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from app.cli.client import Gateway, Url, connect
 from app.cli.frame import Code, Failure, Json, Yes, confirm_name, print_json, print_table, say
 from app.cli.nouns import sum_of, text
+from app.cli.person import user_name
 from app.cli.usage import From, Last, Month, To
 
 # The conditions that `irg requests list` shares.
@@ -59,7 +59,7 @@ def resolve(
     """Settle unknown costs for good: of one request, or of all that meet the conditions. Shows first, then asks."""
     if all_ == (ident is not None):
         raise Failure("Say which requests: an ID, or --all.", Code.USAGE)
-    said = {"cost": cost, "charged": charged, "reason": reason, "by": by or _user(), "again": again}
+    said = {"cost": cost, "charged": charged, "reason": reason, "by": by or user_name(), "again": again}
     which: dict[str, Any] = {"all": True} if all_ else {"ids": [ident]}
     which |= {"key": key, "team": team, "model": model, "tag": tag, "outcome": outcome}
     which |= {"unknown_reason": unknown_reason, "last": last, "month": month, "from": from_, "to": to}
@@ -112,10 +112,3 @@ def _of_closed_months(late: int) -> str:
 
 def _counted(count: int) -> str:
     return "1 request" if count == 1 else f"{count} requests"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "admin"

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.admin.audit import audit_shape
 from app.admin.figures import usage_shape, verification_shape
 from app.admin.schemas import Shape, key_shape, key_with_secret, request_shape, team_shape
+from app.core.audit import Actor, AuditRecord, Target, Via
 from app.core.owners import KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State, TokenUsage
 from app.core.views import Difference, GroupBy, RequestRecord, UsageGroup, UsageReport, UsageTotals, Verification
@@ -102,6 +104,18 @@ def usage_json(by: str, group: str) -> str:
         (usage_of(GroupBy.MODEL, "m"), usage_json("model", '"model":"m"')),
         (usage_of(GroupBy.DAY, "2026-11-22"), usage_json("day", '"day":"2026-11-22"')),
         (usage_of(GroupBy.TAG, None), usage_json("tag", '"tag":null')),
+        (
+            audit_shape(
+                AuditRecord(
+                    *("aud_1", AT, Actor("ann", Via.SOCKET), "key.changed", Target("key", "key_1", "bot")),
+                    before={"rpm": 60, "team": None},
+                    after={"rpm": 30, "team": "growth"},
+                )
+            ),
+            '{"id":"aud_1","at":"2026-11-22T23:53:03.123Z","actor":"ann","via":"socket","action":"key.changed",'
+            '"target":"bot","target_id":"key_1","target_kind":"key","before":{"rpm":60,"team":null},'
+            '"after":{"rpm":30,"team":"growth"}}',
+        ),
         (verification_shape(Verification(ok=True, rows=3)), '{"ok":true,"rows":3,"differences":[]}'),
         (
             verification_shape(Verification(False, 3, (Difference("rollup", {"key": "k"}, {"requests": 1}, {}),))),

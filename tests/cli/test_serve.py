@@ -113,6 +113,31 @@ async def test_a_hangup_renews_the_upstream_key_and_a_signal_ends_it(
     assert SECOND not in json.dumps(serve.lines)
 
 
+async def test_starts_and_hangups_are_in_the_audit_log(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """What differs from the start before; another upstream key, but never a word of it; nothing, if nothing does."""
+    told: list[list[tuple[dict[str, Any], dict[str, Any]]]] = []
+    for key, entries in ((FIRST, 1), (FIRST, 2), (SECOND, 2)):
+        (tmp_path / "key").write_text(key)
+        async with serving(upstream, tmp_path) as serve:
+            url = (await serve.line("ready"))["url"]
+            (tmp_path / "key").write_text(SECOND)
+            if key == FIRST and entries == 2:
+                serve.process.send_signal(signal.SIGHUP)
+                await serve.line("upstream_key_renewed")
+            admin = {"authorization": f"Bearer {(tmp_path / 'data/admin-token').read_text().strip()}"}
+            async with httpx.AsyncClient(base_url=url, trust_env=False, headers=admin) as client:
+                items: list[dict[str, Any]] = []
+                while len(items) < entries:  # a hang-up is noted a moment after it counts
+                    items = (await client.get("/admin/v1/audit")).json()["items"]
+            told.append([(entry["before"], entry["after"]) for entry in items])
+            serve.process.terminate()
+            assert await serve.process.wait() == 0
+    port, there = {"IRG_PORT": 8000}, {"IMAGEROUTER_API_KEY": "unset", "IRG_UPSTREAM_URL": "https://api.imagerouter.io"}
+    first = (there | port, {"IMAGEROUTER_API_KEY": "set", "IRG_UPSTREAM_URL": upstream.url, "IRG_PORT": 0})
+    renewed = ({"IMAGEROUTER_API_KEY": "set"}, {"IMAGEROUTER_API_KEY": "changed"})
+    assert told == [[first], [renewed, first], [renewed, first]]
+
+
 async def test_a_command_at_work_on_the_ledger_is_waited_for(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     """`irg serve` and at once a command, which may be first at the ledger: the gateway starts all the same."""
     (tmp_path / "key").write_text(FIRST)

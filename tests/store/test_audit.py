@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import random
 import signal
@@ -18,6 +19,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+import app
 from app.accounts.errors import AccountsError
 from app.accounts.keyring import Keyring
 from app.core.audit import THE_GATEWAY, Action, Target
@@ -98,6 +100,19 @@ async def test_an_entry_is_whole(store: Store, path: Path, row: tuple[object, ..
 
 
 # --- neither without the other --------------------------------------------------------------------
+
+
+def test_no_change_goes_around_the_log() -> None:
+    """Every changing function of keys, teams and budgets is named only where it is wrapped."""
+    named = wrapped = 0
+    for source in (Path(app.__file__).parent).rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            named += isinstance(node, ast.Attribute) and ast.unparse(node.value) == "changes"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "audited":
+                wrapped += ast.unparse(node.args[0]).startswith("changes.")
+            if isinstance(node, ast.ImportFrom) and node.module == "app.store.changes":
+                raise AssertionError(f"{source} takes functions out of their module, where nobody sees them")
+    assert named == wrapped == 9
 
 
 async def test_without_its_entry_nothing_changes(store: Store, path: Path) -> None:
