@@ -88,7 +88,7 @@ class AuditRecord:
     `action` is text: a newer version may have written others than this one knows.
     """
 
-    id: str  # aud_<ulid>
+    id: str  # aud_<ulid>: in the order of commits
     at: datetime
     actor: Actor
     action: str

@@ -6,19 +6,20 @@ entry. All of it runs inside the writer's transaction; reading is in `audit_page
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, func, insert, select
 
 from app.core.audit import Action, Actor, Target
 from app.core.budgets import Budget
 from app.core.clock import format_time, to_ms
-from app.core.ids import new_id
+from app.core.ids import id_time, new_id
 from app.core.limits import GATEWAY, Limits
 from app.core.money import format_usd
 from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
@@ -106,7 +107,7 @@ def write_entry(
     before, after = (None if facts is None else json.dumps(facts, ensure_ascii=False) for facts in change)
     connection.execute(
         insert(audit).values(
-            id=new_id("aud", now),
+            id=_next_id(connection, now),
             at=to_ms(now),
             actor=actor.name,
             via=actor.via,
@@ -118,6 +119,14 @@ def write_entry(
             after=after,
         )
     )
+
+
+def _next_id(connection: Connection, now: datetime) -> str:
+    """Behind the newest one, also when the clock was set back: entries are in the order of their commits."""
+    newest = connection.scalar(select(func.max(audit.c.id)))
+    with contextlib.suppress(ValueError, OverflowError):  # no id of ours
+        return new_id("aud", now if newest is None else max(now, id_time(newest) + timedelta(milliseconds=1)))
+    return new_id("aud", now)
 
 
 # --- what is told of keys, teams and budgets -----------------------------------------------------

@@ -12,7 +12,7 @@ from app.store.schema import Whole, strict_table
 
 audit = strict_table(
     "audit",
-    Column("id", Text, primary_key=True),  # aud_<ulid>: sorts by `at`
+    Column("id", Text, primary_key=True),  # aud_<ulid>: in the order of commits, whatever the clock
     Column("at", Whole, nullable=False),
     Column("actor", Text, nullable=False),
     Column("via", Text, nullable=False),
