@@ -158,7 +158,7 @@ class LedgerBatch:
             verdicts.append(verdict)
         if rows:
             self._run(statements.INSERT_INTENTS, rows)
-            desk.save(now)
+        desk.save(now)  # also what refusals made of it: a window that began, a clock that was set back
         if refused:
             self._note_refusals(refused)
         if used & due:

@@ -49,6 +49,7 @@ class Desk:
         self._billing = billing
         self._standings: dict[str, Standing] = {}
         self._windows: list[_Loaded] = []
+        self._limits: dict[str, list[object]] = {}  # as they are written
 
     def load(self, names: Mapping[str, str], since_ms: int) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id."""
@@ -66,6 +67,7 @@ class Desk:
             standing.limits = Limits(rpm, tpm, concurrency)
             standing.running, standing.running_tokens = running, running_tokens
             standing.rate = Rate(_steps.decode(steps))
+            self._limits[owner_id] = [owner_id, running, running_tokens, steps]
 
     def _load_budgets(self, names: Mapping[str, str], since_ms: int) -> None:
         found: dict[tuple[str, str], BudgetStanding] = {}
@@ -100,9 +102,9 @@ class Desk:
         if changed:
             self._run(statements.SAVE_WINDOWS, [_window_row(one) for one in changed])
             self._alert(changed, now)
-        counted = [standing for standing in self._standings.values() if standing.limits]
-        if counted:
-            self._run(statements.SAVE_LIMITS, [_limits_row(standing) for standing in counted])
+        counted = [_limits_row(self._standings[owner_id]) for owner_id in self._limits]
+        if moved := [row for row in counted if row != self._limits[str(row[0])]]:
+            self._run(statements.SAVE_LIMITS, moved)
 
     def _standing(self, owner_id: str, names: Mapping[str, str]) -> Standing:
         standing = self._standings.get(owner_id)
