@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from app.core.budgets import Budget, BudgetPeriod, Span, clipped, span_of
 from app.core.holds import Billing
@@ -23,6 +23,7 @@ from app.core.records import Scope
 from app.store import limit_statements as statements
 from app.store.occasions import budget_alerts
 from app.store.past import window_sums
+from app.store.schema_limits import windows
 
 Run = Callable[[str, Sequence[object]], list[Any]]
 
@@ -114,8 +115,9 @@ class Desk:
 
     def _begin(self, owner_id: str, budget: BudgetStanding, at_ms: int) -> None:
         period = budget.budget.period
-        there = [window.span for window in budget.windows]
-        span = clipped(span_of(period, at_ms, self._zone), at_ms, there)
+        calendar = span_of(period, at_ms, self._zone)
+        there = [window.span for window in budget.windows]  # some of them perhaps not written yet
+        span = clipped(calendar, at_ms, there + standing_spans(self._sql, owner_id, period, calendar))
         sums = window_sums(self._sql, span, self._billing, owner_id).get(owner_id)
         window = Window(span, self._billing, *(sums.bounded() if sums else ()))
         budget.windows.append(window)
@@ -126,6 +128,14 @@ class Desk:
             before = 0 if one.before is None else one.before[0] + one.before[1]
             if one.window.spent > before:
                 budget_alerts(self._sql, one.owner_id, one.standing.budget, one.window, before, now)
+
+
+def standing_spans(connection: Connection, owner_id: str, period: BudgetPeriod, within: Span) -> list[Span]:
+    """The windows of a budget that reach into a span, also those that are over: a change of the calendar left them."""
+    its = windows.c.owner_id == owner_id, windows.c.period == period
+    reach = windows.c.starts_at < within.ends_at_ms, windows.c.ends_at > within.starts_at_ms
+    query = select(windows.c.starts_at, windows.c.ends_at).where(*its, *reach)
+    return [Span(starts_at, ends_at) for starts_at, ends_at in connection.execute(query)]
 
 
 def scope_of(owner_id: str) -> Scope:

@@ -22,7 +22,7 @@ from app.core.holds import Billing
 from app.core.limits import GATEWAY, Limits, Window
 from app.core.owners import BudgetRecord
 from app.store.calendar import days_made
-from app.store.desk import desk_over
+from app.store.desk import desk_over, standing_spans
 from app.store.occasions import budget_alerts
 from app.store.past import last_minute, running
 from app.store.schema_limits import budgets, limits, windows
@@ -122,7 +122,10 @@ def budgets_of(connection: Connection, owner_ids: Sequence[str], now: datetime) 
     zone = gateway_zone(connection)
     for row in connection.execute(select(budgets).where(budgets.c.owner_id.in_(_these())), _ids(owner_ids)):
         budget = Budget(row.amount, BudgetPeriod(row.period))
-        found[row.owner_id].append(_record(budget, there[row.owner_id, row.period], to_ms(now), zone))
+        begun = next((one for one in there[row.owner_id, row.period] if one.span.holds(to_ms(now))), None)
+        found[row.owner_id].append(
+            _record(budget, begun or _not_begun(connection, row.owner_id, budget.period, to_ms(now), zone))
+        )
     for records in found.values():
         records.sort(key=lambda record: _PERIODS.index(record.period))
     return found
@@ -133,12 +136,13 @@ def gateway_zone(connection: Connection) -> ZoneInfo:
     return ZoneInfo((days_made(connection) or ("UTC", 0))[0])
 
 
-def _record(budget: Budget, there: Sequence[Window], at_ms: int, zone: ZoneInfo) -> BudgetRecord:
-    """A window that has not begun has nothing in it: the first request of a period, or its budget, begins one."""
-    window = next((one for one in there if one.span.holds(at_ms)), None)
-    if window is None:
-        span = clipped(span_of(budget.period, at_ms, zone), at_ms, [one.span for one in there])
-        window = Window(span, Billing.CHARGED)
+def _not_begun(connection: Connection, owner_id: str, period: BudgetPeriod, at_ms: int, zone: ZoneInfo) -> Window:
+    """It has nothing in it: the first request of a period, or its budget, begins one."""
+    calendar = span_of(period, at_ms, zone)
+    return Window(clipped(calendar, at_ms, standing_spans(connection, owner_id, period, calendar)), Billing.CHARGED)
+
+
+def _record(budget: Budget, window: Window) -> BudgetRecord:
     span = window.span
     return BudgetRecord(
         amount_picodollars=budget.amount_picodollars,

@@ -46,3 +46,36 @@ async def test_a_window_begins_with_the_first_request_that_is_asked_for(ledger: 
         assert (await ledger.refused(alice)).reason is RefusalReason.BUDGET_SPENT
     edges = [(begins, ends) for _, begins, ends, *_ in await ledger.windows(alice.key.id)]
     assert edges == [(utc(f"2026-11-0{day}"), utc(f"2026-11-0{day + 1}")) for day in (2, 3)]
+
+
+# --- calendars -----------------------------------------------------------------------------
+
+
+async def test_after_a_change_of_the_calendar_a_window_begins_where_the_last_one_ended(ledger: LimitedLedger) -> None:
+    """Nothing counts twice: neither in what decides nor in what is shown, also when it is changed back."""
+    alice = await ledger.holder("alice", "1/day")
+    await ledger.close()
+    await ledger.open(zone="Europe/Berlin")
+    bob = await ledger.holder("bob", "1/day")
+    await ledger.spend(bob, "0.90")
+    ledger.clock.at = utc("2026-11-02T23:30")  # the next day in Berlin; alice's and UTC's day is not over
+    assert await ledger.budgets(alice) == {"day": ("0.00", "0.00")}
+    await ledger.close()
+    await ledger.open(zone="UTC")
+    assert await ledger.budgets(bob) == {"day": ("0.00", "0.00")}
+    await ledger.spend(bob, "0.80")
+    assert await ledger.budgets(bob) == {"day": ("0.80", "0.00")}
+    ledger.clock.at = utc("2026-11-03T00:00")
+    await ledger.spend(bob, "0.70")
+    await ledger.close()
+    await ledger.open(zone="Europe/Berlin")
+    ledger.clock.at = utc("2026-11-04T00:00")
+    await ledger.spend(bob, "0.60")
+    edges = [(begins, ends, spent) for _, begins, ends, spent, *_ in await ledger.windows(bob.key.id)]
+    assert edges == [
+        (utc("2026-11-01T23:00"), utc("2026-11-02T23:00"), 900_000_000_000),
+        (utc("2026-11-02T23:00"), utc("2026-11-03T00:00"), 800_000_000_000),
+        (utc("2026-11-03T00:00"), utc("2026-11-04T00:00"), 700_000_000_000),
+        (utc("2026-11-04T00:00"), utc("2026-11-04T23:00"), 600_000_000_000),
+    ]
+    await ledger.verify()
