@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from app.core.budgets import ALWAYS_TO_MS, Budget, Span
 from app.core.clock import from_ms
 from app.core.holds import Billing
+from app.core.money import SUM_MAX
 from app.core.rates import Rate
 from app.core.records import Allowance, Cost, LimitHit, RefusalReason, Scope
 
@@ -21,9 +22,6 @@ GATEWAY = "gateway"
 # A budget that is only held by what runs is asked about again so soon; so is a limit of what runs at once.
 HELD_RETRY_MS = 2000
 CONCURRENCY_RETRY_MS = 1000
-
-# Sums of a window stay within 64 bits, whatever an upstream says that things cost.
-SUM_MAX = 8 * 10**18
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ COST_USD_MAX = 10_000
 # Nobody sells a token for more: such a price is a mistake of unit.
 PRICE_USD_MAX = 1
 
+# A sum that the ledger keeps stays there, within 64 bits, whatever an upstream says that things cost.
+SUM_MAX = 8 * 10**18
+
 # The charge is a multiple of 1/10,000 USD.
 CHARGE_STEP = Decimal("0.0001")
 CHARGE_STEP_PICODOLLARS = PICODOLLARS_PER_USD // 10_000

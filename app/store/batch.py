@@ -20,6 +20,7 @@ from app.core.admission import KeyFacts, decide, identified
 from app.core.clock import from_ms, to_ms
 from app.core.holds import counted, keeps_hold
 from app.core.limits import GATEWAY
+from app.core.money import SUM_MAX
 from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import limit_statements, statements
@@ -88,7 +89,7 @@ class LedgerBatch:
         for request_id, created_at, key_id, team_id, tags, model, state, *_ in closed:
             total = buckets[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
             for index, value in enumerate(usage_sums(settlements[request_id])):
-                total[index] += value
+                total[index] = min(SUM_MAX, total[index] + value)
         if buckets:
             self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
             self._add_to_days(buckets)

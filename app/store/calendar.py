@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, literal, select
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Counting
 from app.core.windows import Period, day_of, day_start, days
-from app.store.schema import USAGE_KEY, USAGE_SUMS, calendar, usage, usage_days
+from app.store.schema import USAGE_KEY, USAGE_MONEY, USAGE_SUMS, bounded_sum, calendar, usage, usage_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,9 @@ def day_from_buckets(day: Period) -> Select[tuple[object, ...]]:
     """A day's roll-up as its buckets say it should be."""
     start_ms, end_ms = to_ms(day.from_at), to_ms(day.to_at)
     key = [usage.c[name] for name in USAGE_KEY[1:]]
+    sums = (bounded_sum(usage.c[name]) if name in USAGE_MONEY else func.sum(usage.c[name]) for name in USAGE_SUMS)
     return (
-        select(literal(start_ms), *key, *(func.sum(usage.c[name]) for name in USAGE_SUMS))
+        select(literal(start_ms), *key, *sums)
         .where(usage.c.bucket_at >= start_ms, usage.c.bucket_at < end_ms)
         .group_by(*key)
     )

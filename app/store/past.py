@@ -18,8 +18,8 @@ from app.core.budgets import Span
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
 from app.core.ids import id_floor
-from app.core.limits import GATEWAY, SUM_MAX
-from app.core.money import PICODOLLARS_PER_USD
+from app.core.limits import GATEWAY
+from app.core.money import PICODOLLARS_PER_USD, SUM_MAX
 from app.core.rates import MINUTE_MS, Rate, rate_of
 from app.core.windows import Period
 from app.store.calendar import days_made

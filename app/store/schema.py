@@ -21,9 +21,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    func,
     literal_column,
     text,
 )
+
+from app.core.money import PICODOLLARS_PER_USD, SUM_MAX
 
 metadata = MetaData()
 
@@ -180,6 +183,7 @@ adjustments = strict_table(
 Index("adjustments_request", adjustments.c.request_id, adjustments.c.seq, unique=True)
 Index("adjustments_dated", adjustments.c.id, sqlite_where=adjustments.c.late == literal_column("1"))
 
+# Sums of money stay at `SUM_MAX`: eight million USD for one model of one key.
 USAGE_KEY = ("bucket_at", "key_id", "team_id", "tags", "model", "state")
 USAGE_SUMS = (
     "requests",
@@ -193,6 +197,18 @@ USAGE_SUMS = (
     "reasoning_tokens",
     "total_tokens",
 )
+USAGE_MONEY = ("true_cost", "charged")
+
+
+def bounded_sum(amount: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Of money: whole dollars and rests apart, since SQLite's own sum fails beyond 64 bits."""
+    usd, rest = func.sum(amount // PICODOLLARS_PER_USD), func.sum(amount % PICODOLLARS_PER_USD)
+    return bounded(usd * PICODOLLARS_PER_USD + rest)
+
+
+def bounded(amount: ColumnElement[Any]) -> ColumnElement[Any]:
+    """At most `SUM_MAX`: SQLite turns what is beyond 64 bits into a float, which is larger."""
+    return func.min(amount, literal_column(str(SUM_MAX)))
 
 
 def _rollup(name: str) -> Table:

@@ -6,11 +6,25 @@ however many requests it holds, and the interpreter lock is let go once per stat
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import ClauseElement, ColumnElement, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from app.store.schema import USAGE_KEY, USAGE_SUMS, key_secrets, keys, requests, responses, teams, usage, usage_days
+from app.store.schema import (
+    USAGE_KEY,
+    USAGE_MONEY,
+    USAGE_SUMS,
+    bounded,
+    key_secrets,
+    keys,
+    requests,
+    responses,
+    teams,
+    usage,
+    usage_days,
+)
 
 rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
 
@@ -96,9 +110,13 @@ def _adding(table: Table) -> str:
     return compiled(
         added.on_conflict_do_update(
             index_elements=list(USAGE_KEY),
-            set_={name: table.c[name] + added.excluded[name] for name in USAGE_SUMS},
+            set_={name: _sum(name, table.c[name] + added.excluded[name]) for name in USAGE_SUMS},
         )
     )
+
+
+def _sum(name: str, both: ColumnElement[Any]) -> ColumnElement[Any]:
+    return bounded(both) if name in USAGE_MONEY else both
 
 
 ADD_USAGE = _adding(usage)

@@ -17,7 +17,7 @@ from app.core.clock import format_time, from_ms
 from app.core.ids import id_floor
 from app.core.views import Difference
 from app.core.windows import BUCKET_SECONDS
-from app.store.schema import USAGE_KEY, USAGE_SUMS, adjustments, requests, usage
+from app.store.schema import USAGE_KEY, USAGE_MONEY, USAGE_SUMS, adjustments, bounded_sum, requests, usage
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
@@ -108,14 +108,14 @@ def _recomputed(start_ms: int, end_ms: int | None) -> Select[Any]:
     )
     bucket = _table.created_at - _table.created_at % _BUCKET_MS
     state = case((by_hand.c.request_id.is_not(None), literal_column("'settled'")), else_=_table.state)
-    costs = {name: func.coalesce(by_hand.c[name], _table[name]) for name in ("true_cost", "charged")}
+    costs = {name: func.coalesce(by_hand.c[name], _table[name]) for name in USAGE_MONEY}
     where = (bucket, _table.key_id, func.coalesce(_table.team_id, ""), _table.tags, _table.model, state)
     sums: dict[str, ColumnElement[Any]] = {"requests": func.count()}
     for name, cost in costs.items():
         sums[f"{name}_unknown"] = func.sum(case((cost.is_(None) & (_table.state != "free"), 1), else_=0))
     for name in USAGE_SUMS:
         if name not in sums:
-            sums[name] = func.coalesce(func.sum(costs.get(name, _table[name])), 0)
+            sums[name] = func.coalesce(bounded_sum(costs[name]) if name in costs else func.sum(_table[name]), 0)
     return (
         select(*where, *(sums[name] for name in USAGE_SUMS))
         .select_from(requests.outerjoin(by_hand, by_hand.c.request_id == _table.id))

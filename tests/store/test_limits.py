@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from app.core.limits import Limits
-from app.core.records import Admitted, RefusalReason
-from tests.store.entries import settled
+from app.core.budgets import parse_budget
+from app.core.limits import GATEWAY, Limits
+from app.core.money import SUM_MAX
+from app.core.records import Admitted, RefusalReason, Scope
+from tests.store.entries import rows, settled
 from tests.store.limited import LimitedLedger, utc
 
 
@@ -79,3 +82,27 @@ async def test_after_a_change_of_the_calendar_a_window_begins_where_the_last_one
         (utc("2026-11-04T00:00"), utc("2026-11-04T23:00"), 600_000_000_000),
     ]
     await ledger.verify()
+
+
+# --- money ---------------------------------------------------------------------------------
+
+
+async def test_absurd_costs_are_booked_all_the_same(ledger: LimitedLedger) -> None:
+    """Thousands of 10,000 USD each: no settlement is lost, no later day is, and no budget ever seems to be free."""
+    await ledger.keyring.set_gateway_budgets((parse_budget("1000000/total"),))
+    alice = await ledger.holder("alice", "1000000/day")
+    admitted = await asyncio.gather(*(ledger.admit(alice, "0.01") for _ in range(3000)))
+    await asyncio.gather(*(ledger.store.settle(settled(request_id, "10000"), 5) for request_id in admitted))
+    assert {row.charged_picodollars for row in (await rows(ledger.store)).values()} == {10**16}
+    assert (await ledger.refused(alice)).reason is RefusalReason.BUDGET_SPENT
+    ((*_, spent, kept, held),) = await ledger.windows(GATEWAY)
+    assert (spent, kept, held) == (SUM_MAX, 0, 0)
+    await ledger.verify()
+    for _ in range(2):
+        await ledger.close()
+        ledger.clock.move(days=1)
+        await ledger.open()
+        await ledger.verify()
+        refused = await ledger.refused(alice)
+        assert refused.hit is not None
+        assert refused.hit.scope is Scope.GATEWAY
