@@ -63,13 +63,29 @@ def running(connection: Connection, owner_id: str) -> tuple[int, int]:
 
 
 def last_minute(connection: Connection, owner_id: str, now_ms: int) -> Rate:
-    """The requests that an owner made within the last minute, with the tokens that are known of them."""
-    since = id_floor("req", from_ms(max(0, now_ms - MINUTE_MS)))
-    query = select(requests.c.created_at, requests.c.total_tokens).where(
-        requests.c.id >= since, *_of(requests, owner_id)
+    """The requests that an owner made within the last minute, and the tokens of those that were closed in it."""
+    since_ms = max(0, now_ms - MINUTE_MS)
+    made = select(requests.c.created_at).where(
+        requests.c.id >= id_floor("req", from_ms(since_ms)), *_of(requests, owner_id)
     )
-    rows = connection.execute(query)
-    return rate_of((min(row.created_at, now_ms), 1, row.total_tokens or 0) for row in rows)
+    events = [(min(created_at, now_ms), 1, 0) for created_at in connection.scalars(made)]
+    events += [(min(closed_at, now_ms), 0, tokens) for closed_at, tokens in _closed(connection, owner_id, since_ms)]
+    return rate_of(events)
+
+
+def _closed(connection: Connection, owner_id: str, since_ms: int) -> Iterator[tuple[int, int]]:
+    """When an owner's requests were closed, and their tokens. The newest of all are looked through, up to an older."""
+    query = (
+        select(requests.c.closed_at, requests.c.total_tokens, requests.c.key_id, requests.c.team_id)
+        .where(requests.c.closed_seq > 0)
+        .order_by(requests.c.closed_seq.desc())
+    )
+    with connection.execute(query) as newest:
+        for closed_at, tokens, key_id, team_id in newest:
+            if closed_at <= since_ms:
+                return
+            if tokens and _owners(key_id, team_id, owner_id):
+                yield closed_at, tokens
 
 
 def _of(table: Table, owner_id: str | None) -> Iterator[ColumnElement[bool]]:

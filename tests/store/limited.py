@@ -88,7 +88,8 @@ class LimitedLedger:
     # --- requests -------------------------------------------------------------------------
 
     async def ask(self, holder: Holder, hold: str = "0.01", **fields: Any) -> Admitted | Refused:
-        return await self.store.admit(holder.intent(fields.pop("at", self.clock.at), asked=holding(hold), **fields))
+        wanted = {"asked": holding(hold), **fields}
+        return await self.store.admit(holder.intent(wanted.pop("at", self.clock.at), **wanted))
 
     async def admit(self, holder: Holder, hold: str = "0.01", **fields: Any) -> str:
         """The id of a request that must be admitted, holding so much."""

@@ -11,7 +11,8 @@ import pytest
 from app.core.budgets import parse_budget
 from app.core.limits import GATEWAY, Limits
 from app.core.money import SUM_MAX
-from app.core.records import Admitted, RefusalReason, Scope
+from app.core.owners import KeyChange, LimitsChange
+from app.core.records import Admitted, Allowance, Asked, RefusalReason, Scope
 from tests.store.entries import rows, settled
 from tests.store.limited import LimitedLedger, utc
 
@@ -49,6 +50,27 @@ async def test_a_window_begins_with_the_first_request_that_is_asked_for(ledger: 
         assert (await ledger.refused(alice)).reason is RefusalReason.BUDGET_SPENT
     edges = [(begins, ends) for _, begins, ends, *_ in await ledger.windows(alice.key.id)]
     assert edges == [(utc(f"2026-11-0{day}"), utc(f"2026-11-0{day + 1}")) for day in (2, 3)]
+
+
+# --- rates ---------------------------------------------------------------------------------
+
+
+async def test_a_limit_that_is_set_anew_knows_the_last_minute(ledger: LimitedLedger) -> None:
+    """Requests count when they were made, tokens when they were known; taking a limit away forgets nothing."""
+    limits = Limits(rpm=3, tpm=100)
+    alice = await ledger.holder("alice", limits=limits)
+    long = await ledger.admit(alice, asked=Asked(max_output_tokens=1))
+    ledger.clock.move(minutes=10)
+    await ledger.admit(alice, asked=Asked(max_output_tokens=1))
+    await ledger.store.settle(settled(long), 5)  # 36 tokens
+    ledger.clock.move(seconds=30)
+    for wanted in (Limits(), limits):
+        change = LimitsChange(rpm=wanted.rpm, tpm=wanted.tpm)
+        await ledger.keyring.change("alice", KeyChange(limits=change))
+    verdict = await ledger.ask(alice, asked=Asked(max_output_tokens=2))
+    assert isinstance(verdict, Admitted)
+    assert verdict.allowances.requests == Allowance(3, 1, 60_000)
+    assert verdict.allowances.tokens == Allowance(100, 100 - 36 - 1 - 2, 30_000)
 
 
 # --- calendars -----------------------------------------------------------------------------
