@@ -96,7 +96,7 @@ def _sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
         return _budget_sentence(reason, hit, seconds)
     who, again = _whose(hit), f"Try again in {seconds} s."
     if reason is RefusalReason.REQUESTS_PER_MINUTE:
-        return f"{who} may make {_count(hit.limit, 'request')} per minute, and has made them. {again}"
+        return f"{who} may make {_count(hit.limit, 'request')} per minute, and this is one more. {again}"
     if reason is RefusalReason.TOKENS_PER_MINUTE:
         return f"{who} may use {_count(hit.limit, 'token')} per minute; with this request it would be more. {again}"
     return f"{who} may run {_count(hit.limit, 'request')} at once, and so many are running. {again}"
@@ -117,7 +117,12 @@ def _budget_sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
         said = f"{budget[:1].upper()}{budget[1:]} is spent: {said}."
     else:
         said = f"What is left of {budget} is too little: {said} are spent, and {may_cost}."
-    return f"{said} {resets} Ask the gateway's admin to raise it, or wait."
+    waiting = ", or wait" if hit.resets_at is not None else ""
+    return f"{said} {resets} Ask the gateway's admin to raise it{waiting}."
+
+
+def _requests(hit: LimitHit) -> str:
+    return "1 request" if hit.limit == 1 else f"{hit.limit} requests"
 
 
 def _count(number: int | None, what: str) -> str:
