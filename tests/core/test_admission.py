@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.admission import KeyFacts, decide, identified
-from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused
+from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
+from app.core.clock import from_ms, to_ms
+from app.core.holds import Billing, Sample
+from app.core.limits import BudgetStanding, Limits, Standing, Window
+from app.core.records import (
+    Admitted,
+    Allowance,
+    Allowances,
+    Asked,
+    Intent,
+    KeyState,
+    Prices,
+    RefusalReason,
+    Refused,
+    Scope,
+)
 
 NOW = datetime(2026, 11, 22, 23, 53, 3, tzinfo=UTC)
 INTENT = Intent("req_1", "key_1", "hash", NOW, "openai/gpt-4o-mini", False)
@@ -92,3 +109,183 @@ def test_admitted_exactly_when_nothing_speaks_against_it(
         and all(owners.get(reference) == "key_1" for reference in references)
     )
     assert isinstance(verdict, Admitted) == in_order
+
+
+# --- limits --------------------------------------------------------------------------------
+
+NOW_MS = to_ms(NOW)
+_DAYS = {BudgetPeriod.DAY: 1, BudgetPeriod.WEEK: 7, BudgetPeriod.MONTH: 30}
+
+
+def _budget(amount: int, period: BudgetPeriod = BudgetPeriod.DAY, **sums: int) -> BudgetStanding:
+    span = Span(ALWAYS_FROM_MS, ALWAYS_TO_MS)
+    if period in _DAYS:
+        span = Span(NOW_MS - 1000, NOW_MS + _DAYS[period] * 86_400_000)
+    return BudgetStanding(Budget(amount, period), [Window(span, Billing.CHARGED, **sums)])
+
+
+def _owner(scope: Scope, *budgets: BudgetStanding, limits: Limits | None = None) -> Standing:
+    return Standing(f"{scope}_1", scope, scope.value, limits or Limits(), budgets=list(budgets))
+
+
+def _asks(hold: int, tokens: int = 0) -> Intent:
+    """So much is held, and so many tokens are taken, whatever was before."""
+    return replace(INTENT, asked=Asked(tokens, 1, Prices(0, hold), ceiling_picodollars=hold))
+
+
+def _decided(intent: Intent, *standings: Standing, now_ms: int = NOW_MS) -> Admitted | Refused:
+    return decide(intent, KEY, standings, tuple, from_ms(now_ms))
+
+
+_SMALL = st.integers(0, 12)
+_BUDGETS = st.lists(
+    st.builds(
+        lambda amount, period, settled, kept, held: _budget(amount, period, settled=settled, kept=kept, held=held),
+        st.integers(0, 40),
+        st.sampled_from(BudgetPeriod),
+        _SMALL,
+        _SMALL,
+        _SMALL,
+    ),
+    max_size=3,
+)
+_LIMITS = st.builds(
+    Limits,
+    rpm=st.none() | st.integers(1, 6),
+    tpm=st.none() | st.integers(1, 60),
+    concurrency=st.none() | st.integers(1, 4),
+)
+_STANDINGS = st.tuples(*(st.tuples(st.just(scope), _BUDGETS, _LIMITS) for scope in Scope)).map(
+    lambda made: [_owner(scope, *budgets, limits=limits) for scope, budgets, limits in made]
+)
+_ASKED = st.lists(st.tuples(_SMALL, st.integers(0, 20), st.sampled_from([0, 0, 1, 900, 30_000, 60_000])), max_size=12)
+
+
+def _above(standing: Standing) -> list[str]:
+    """The limits of an owner that are exceeded, each counted anew."""
+    limits = standing.limits
+    return [
+        *(
+            "a budget"
+            for one in standing.budgets
+            for window in one.windows
+            if window.spent + window.held > one.budget.amount_picodollars
+        ),
+        *(["rpm"] if limits.rpm is not None and standing.rate.requests > limits.rpm else []),
+        *(["tpm"] if limits.tpm is not None and standing.rate.tokens + standing.running_tokens > limits.tpm else []),
+        *(["concurrency"] if limits.concurrency is not None and standing.running > limits.concurrency else []),
+    ]
+
+
+@given(_STANDINGS, _ASKED)
+def test_nothing_is_ever_admitted_above_any_limit(standings: list[Standing], asked: list[tuple[int, int, int]]) -> None:
+    """After each admission every budget, rate and count of key, team and gateway is kept; a refusal changes nothing."""
+    now_ms = NOW_MS
+    for hold, tokens, passing in asked:
+        now_ms += passing
+        for standing in standings:
+            if standing.limits:
+                standing.rate.advance(now_ms)
+        before = copy.deepcopy(standings)
+        verdict = _decided(_asks(hold, tokens), *standings, now_ms=now_ms)
+        if isinstance(verdict, Refused):
+            assert standings == before
+            continue
+        assert [_above(standing) for standing in standings] == [[], [], []]
+        assert verdict.hold_picodollars == (hold if any(standing.budgets for standing in standings) else 0)
+        for standing, earlier in zip(standings, before, strict=True):
+            taken = [
+                one.windows[0].held - other.windows[0].held
+                for one, other in zip(standing.budgets, earlier.budgets, strict=True)
+            ]
+            assert taken == [verdict.hold_picodollars] * len(standing.budgets)
+            if standing.limits:
+                assert standing.running - earlier.running == 1
+                assert standing.running_tokens - earlier.running_tokens == verdict.tokens_held
+
+
+@given(_STANDINGS, _SMALL, st.integers(0, 20))
+def test_refused_only_by_what_is_in_the_way_and_for_the_reason_that_lasts_longest(
+    standings: list[Standing], hold: int, tokens: int
+) -> None:
+    """A spent budget before all that passes by itself, of several the one that resets last; then the longest wait."""
+    held = hold if any(standing.budgets for standing in standings) else 0
+    tightest = min((one.limits.tpm for one in standings if one.limits.tpm is not None), default=0)
+    least = min(tokens + 1, tightest)
+    found = [one for standing in copy.deepcopy(standings) for one in standing.violations(NOW_MS, NOW_MS, held, least)]
+    verdict = _decided(_asks(hold, tokens), *standings)
+    assert isinstance(verdict, Refused) == bool(found)
+    if not isinstance(verdict, Refused):
+        return
+    spent = [one.hit.resets_at for one in found if one.reason is RefusalReason.BUDGET_SPENT]
+    assert verdict.hit is not None
+    if spent:
+        assert (verdict.reason, verdict.retry_after_ms) == (RefusalReason.BUDGET_SPENT, None)
+        assert verdict.hit.resets_at == (None if None in spent else max(at for at in spent if at is not None))
+    else:
+        assert verdict.reason is not RefusalReason.BUDGET_SPENT
+        assert verdict.retry_after_ms == max(one.retry_after_ms or 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("standings", "told"),
+    [
+        ([_owner(Scope.KEY, _budget(5, held=5)), _owner(Scope.TEAM, _budget(5, settled=5))], ("budget_spent", "team")),
+        ([_owner(Scope.KEY, _budget(5, settled=5), _budget(9, BudgetPeriod.MONTH, kept=9))], ("budget_spent", "month")),
+        ([_owner(Scope.KEY, _budget(5, BudgetPeriod.TOTAL, kept=5), _budget(5, settled=5))], ("budget_spent", "total")),
+        ([_owner(Scope.KEY, _budget(5, held=5)), _owner(Scope.GATEWAY, _budget(5, held=5))], ("budget_held", "key")),
+        (
+            [Standing("k", Scope.KEY, "", Limits(concurrency=1), running=1), _owner(Scope.TEAM, _budget(5, held=5))],
+            ("budget_held", "team"),
+        ),
+    ],
+)
+def test_what_is_told_first(standings: list[Standing], told: tuple[str, str]) -> None:
+    """The one that takes longest to pass; of equals the key's own, which its holder knows best."""
+    verdict = _decided(_asks(1), *copy.deepcopy(standings))
+    assert isinstance(verdict, Refused)
+    assert verdict.hit is not None
+    assert verdict.reason == told[0]
+    assert told[1] in (verdict.hit.scope, verdict.hit.period)
+
+
+def test_a_budget_of_nothing_refuses_whatever_may_cost_something() -> None:
+    """What surely costs nothing, a model at no price, still passes: the sum is not above the amount."""
+    assert isinstance(_decided(_asks(0), _owner(Scope.KEY, _budget(0))), Admitted)
+    refused = _decided(_asks(1), _owner(Scope.KEY, _budget(0)))
+    assert isinstance(refused, Refused)
+    assert refused.reason is RefusalReason.BUDGET_SPENT
+    assert isinstance(_decided(_asks(0), _owner(Scope.KEY, _budget(0, settled=1))), Refused)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(rpm=9, concurrency=9)])
+def test_earlier_requests_are_looked_at_only_where_something_depends_on_them(limits: Limits) -> None:
+    """Without a budget or a limit of tokens nothing is held, and nothing is asked of the ledger."""
+
+    def samples() -> Any:
+        raise AssertionError("asked for")
+
+    verdict = decide(_asks(5, 5), KEY, [_owner(Scope.KEY, limits=limits)], samples, NOW)
+    assert isinstance(verdict, Admitted)
+    assert (verdict.hold_picodollars, verdict.tokens_held) == (0, 0)
+
+
+def test_a_request_longer_than_the_limit_of_tokens_waits_until_nothing_else_counts() -> None:
+    """It is taken for the whole tightest limit: alone it passes, beside another it waits."""
+    standings = [_owner(Scope.KEY, limits=Limits(tpm=1000)), _owner(Scope.TEAM, limits=Limits(tpm=100))]
+    verdict = decide(_asks(0, 5000), KEY, standings, lambda: [Sample(1, 90)] * 5, NOW)
+    assert isinstance(verdict, Admitted)
+    assert verdict.tokens_held == 100
+    assert verdict.allowances == Allowances(None, Allowance(100, 0, 0), None)
+    refused = _decided(_asks(0, 0), *standings)
+    assert isinstance(refused, Refused)
+    assert (refused.reason, refused.retry_after_ms) == (RefusalReason.TOKENS_PER_MINUTE, 1000)
+
+
+def test_the_verdict_tells_what_the_tightest_limits_leave() -> None:
+    """This request counted; of budgets the smallest rest, of rates the one that ends first."""
+    key = _owner(Scope.KEY, _budget(50, settled=10), limits=Limits(rpm=10))
+    team = _owner(Scope.TEAM, _budget(90, held=70), _budget(60, BudgetPeriod.MONTH), limits=Limits(rpm=5, tpm=100))
+    verdict = _decided(_asks(7, 30), key, team)
+    assert isinstance(verdict, Admitted)
+    assert verdict.allowances == Allowances(Allowance(5, 4, 60_000), Allowance(100, 69, 0), 13)
