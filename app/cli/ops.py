@@ -121,7 +121,8 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _tell(found: dict[str, Any]) -> None:
-    say(f"{found['rows']} rows; " + ("every total is their sum." if found["ok"] else "these do not add up:"))
+    rows_read = "1 row" if found["rows"] == 1 else f"{found['rows']} rows"
+    say(f"{rows_read}; " + ("every total is their sum." if found["ok"] else "these do not add up:"))
     rows = [
         [difference["what"], _pairs(difference["where"]), _pairs(difference["expected"]), _pairs(difference["found"])]
         for difference in found["differences"]

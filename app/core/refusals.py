@@ -121,10 +121,6 @@ def _budget_sentence(reason: RefusalReason, hit: LimitHit, seconds: int) -> str:
     return f"{said} {resets} Ask the gateway's admin to raise it{waiting}."
 
 
-def _requests(hit: LimitHit) -> str:
-    return "1 request" if hit.limit == 1 else f"{hit.limit} requests"
-
-
 def _count(number: int | None, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 

@@ -7,6 +7,7 @@ Called while the store opens, with the writing connection, under the database's 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -35,6 +36,7 @@ def migrate(connection: Connection, path: Path) -> None:
     revision = current_revision(connection)
     if revision == HEAD:
         return
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it lists its own parts at every import
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory

