@@ -72,7 +72,10 @@ class WritingConnection:
         self._path = path
         synchronous = "FULL" if durability == "power" else "NORMAL"
         self._engine = create_engine(
-            "sqlite://", creator=lambda: _connect(path, f"synchronous = {synchronous}"), poolclass=NullPool
+            "sqlite://",
+            creator=lambda: _connect(path, f"synchronous = {synchronous}"),
+            poolclass=NullPool,
+            hide_parameters=True,  # an error is logged, and where alerts go may be secret
         )
         self._identity = _identity(path)
         self._open: tuple[Connection, sqlite3.Connection] | None = None
@@ -133,6 +136,7 @@ def reading_engine(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=READERS,
         max_overflow=0,
+        hide_parameters=True,
     )
     # The driver opens no transaction for a SELECT.
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))

@@ -83,5 +83,50 @@ alerts = strict_table(
     Column("kind", Text, nullable=False),
     Column("subject", Text, nullable=False, unique=True),
     Column("facts", Text, nullable=False),  # JSON
+    Column("spread_at", Whole),  # when it was queued for every destination that there was
     sqlite_with_rowid=False,
+)
+Index("alerts_unspread", alerts.c.id, sqlite_where=alerts.c.spread_at.is_(None))
+
+# Where they go. One that is removed keeps its name, for the history, and nothing else.
+alert_destinations = strict_table(
+    "alert_destinations",
+    Column("id", Text, primary_key=True),  # dst_<ulid>
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created_at", Whole, nullable=False),
+    Column("removed_at", Whole),
+    CheckConstraint("kind IN ('webhook', 'service')", name="alert_destinations_kind"),
+    sqlite_with_rowid=False,
+)
+Index(
+    "alert_destinations_name",
+    alert_destinations.c.name,
+    unique=True,
+    sqlite_where=alert_destinations.c.removed_at.is_(None),
+)
+
+# One alert at one destination: waiting for its next attempt, arrived, or given up.
+alert_deliveries = strict_table(
+    "alert_deliveries",
+    Column("alert_id", Text, ForeignKey("alerts.id"), primary_key=True),
+    Column("destination_id", Text, ForeignKey("alert_destinations.id"), primary_key=True),
+    Column("attempts", Whole, nullable=False),
+    Column("next_at", Whole),
+    Column("delivered_at", Whole),
+    Column("given_up_at", Whole),
+    Column("error", Text),  # of the last attempt; a fixed text, never what a receiver said
+    CheckConstraint(
+        "(next_at IS NULL) <> (COALESCE(delivered_at, given_up_at) IS NULL) "
+        "AND (delivered_at IS NULL OR given_up_at IS NULL)",
+        name="alert_deliveries_state",
+    ),
+    sqlite_with_rowid=False,
+)
+Index(
+    "alert_deliveries_due",
+    alert_deliveries.c.destination_id,
+    alert_deliveries.c.next_at,
+    sqlite_where=alert_deliveries.c.next_at.is_not(None),
 )
