@@ -165,6 +165,13 @@ def usd(value: object) -> str:
     return text
 
 
+def usd_above_nothing(value: object) -> str:
+    text = _amount(value)
+    if text is None or parse_usd(text) == 0:
+        raise ValueError("must be an amount in USD above 0: write digits with at most 12 decimals, such as 20 or 12.50")
+    return text
+
+
 def ceilings(value: object) -> tuple[tuple[str, str], ...]:
     """Pairs of a glob and an amount in the order written."""
     pairs: list[tuple[str, str]] = []

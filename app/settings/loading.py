@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from app.settings import doors
 from app.settings.admin_token import token_path
+from app.settings.alerts_secret import secret_path
 from app.settings.checks import is_loopback
 from app.settings.faults import SettingsError, conflict_fault, value_fault
 from app.settings.model import ConflictsError, Settings, variable_of
@@ -104,6 +105,7 @@ def _warnings(settings: Settings, origins: Mapping[str, str], files: Sequence[Pa
     held_in = tuple(origins[name] for name in _SECRETS)
     exposed = [path for path in files if path and any(where.startswith((f"{path}:", f"{path},")) for where in held_in)]
     exposed += [token_path(settings)] if settings.admin_token is None else []
+    exposed.append(secret_path(settings))
     warnings += [
         f"{path} holds a secret, and others may read it: chmod 600 {path}" for path in exposed if _is_open(path)
     ]

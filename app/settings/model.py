@@ -161,6 +161,13 @@ class Settings(BaseSettings):
         examples=[{"openai/gpt-5": "0.50", "*": "2"}],
     )
 
+    credits_low_usd: Annotated[str, BeforeValidator(checks.usd_above_nothing)] | None = Field(
+        None,
+        description="Raise an alert when the upstream's credits are below this. Unset: they are not asked for.",
+        examples=[20],
+    )
+    allow_plain_alerts: bool = Field(False, description="Allow `http://` to a webhook that is not loopback.")
+
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(checks.lower)] = Field(
         "info", description="How much is logged; a closed request is a line at `info`."
     )

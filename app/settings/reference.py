@@ -32,6 +32,7 @@ _PARTS = {
     "shutdown_delay_seconds": "Shutting down",
     "database_url": "The ledger",
     "billing": "Budgets",
+    "credits_low_usd": "Alerts",
     "log_level": "Logs and tests",
     "url": "Client commands",
 }

@@ -53,6 +53,8 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "unknown_counts": ("nothing", "nothing"),
     "hold_default_usd": ("0.125", "0.125"),
     "hold_ceilings": ("openai/gpt-5=0.50, openai/*=1, *=2", {"openai/gpt-5": "0.50", "openai/*": "1", "*": "2"}),
+    "credits_low_usd": ("12.50", "12.50"),
+    "allow_plain_alerts": ("true", True),
     "log_level": ("WARNING", "warning"),
     "front": ("off", "off"),
     "url": ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
