@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,10 +21,12 @@ from starlette.routing import Route
 
 from app import __version__
 from app.accounts.catalog import Catalog
+from app.accounts.credits import CreditsWatch
 from app.accounts.pricing import Pricing
 from app.admin import build_admin
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
+from app.outgoing.credits import fetch_credits
 from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
@@ -61,17 +64,26 @@ class Gateway:
         )
         self.drain_seconds = DRAIN_SECONDS
         self._notes: set[asyncio.Task[None]] = set()
+        self._key = upstream_key(settings)
+        self._credits = self._credits_watch()
         self.fastapi = self._fastapi()
         self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
 
     def renew_key(self, key: bytes) -> None:
         """Requests that begin from now on go up with this upstream key; running ones end with theirs."""
+        self._key = key
         self.endpoint.credential = UpstreamCredential(key)
         field = "imagerouter_api_key"
         setting = setting_in_force(field, SecretStr(key.decode()))
         noting = asyncio.create_task(self.services.audit.note_settings({variable_of(field): setting}))
         self._notes.add(noting)  # nobody else holds it
         noting.add_done_callback(self._notes.discard)
+
+    def begin(self) -> None:
+        """What goes on beside the requests: alerts are delivered, credits watched. Ended by `end`."""
+        self.services.delivery.start()
+        if self._credits is not None:
+            self._credits.start()
 
     def begin_drain(self) -> None:
         """A signal came: red for load balancers, live feeds end, answers ask for a new connection."""
@@ -87,10 +99,20 @@ class Gateway:
         """Ends what is left, then closes upstream and ledger, in this order."""
         self.begin_drain()
         await self.inflight.drain(self.drain_seconds)
+        if self._credits is not None:
+            await self._credits.aclose()
+        await self.services.delivery.aclose()
         await self.catalog.aclose()
         await self.upstream.aclose()
         await asyncio.gather(*self._notes)
         await self.services.aclose()
+
+    def _credits_watch(self) -> CreditsWatch | None:
+        settings = self.services.settings
+        if settings.credits_low_usd is None:
+            return None
+        low_usd = Decimal(settings.credits_low_usd)
+        return CreditsWatch(self.services.alerts, lambda: fetch_credits(settings, self._key), low_usd)
 
     def _fastapi(self) -> FastAPI:
         app = FastAPI(

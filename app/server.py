@@ -167,6 +167,7 @@ async def serve_gateway(
             server.on_started = lambda: _report_ready(ready, on_ready)
             server.on_hangup = lambda: _renew_key(gateway, read_key)
             with server.signals():
+                gateway.begin()
                 try:
                     await gateway.catalog.recall()
                     await server.serve(sockets=[tcp])

@@ -10,13 +10,20 @@ import asyncio
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
+from app.accounts.alert_delivery import Delivery
+from app.accounts.alerts import Alerts
 from app.accounts.audit import Audit
 from app.accounts.corrections import Corrections
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
+from app.accounts.sending import Senders
+from app.core.alerts import DestinationKind
 from app.core.holds import Billing, Counting
+from app.outgoing.services import ServiceSender
+from app.outgoing.webhooks import WebhookSender
 from app.settings import AdminToken, Settings
+from app.settings.alerts_secret import alerts_secret
 from app.store.engine import open_store
 from app.store.port import Store
 
@@ -33,6 +40,8 @@ class Services:
     reports: Reports
     corrections: Corrections
     audit: Audit
+    alerts: Alerts
+    delivery: Delivery  # started by the gateway alone
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process begins to end
 
     async def aclose(self) -> None:
@@ -48,6 +57,11 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
     zone = ZoneInfo(settings.timezone)
     counting = Counting(Billing(settings.billing), unknown_keeps_hold=settings.unknown_counts == "hold")
     store = await open_store(settings.database_path, durability=settings.durability, zone=zone, counting=counting)
+    secrets = alerts_secret(settings)
+    senders: Senders = {
+        DestinationKind.WEBHOOK: WebhookSender(secrets.of, allow_plain=settings.allow_plain_alerts),
+        DestinationKind.SERVICE: ServiceSender(),
+    }
     return Services(
         settings=settings,
         admin_token=admin_token,
@@ -57,4 +71,6 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
         reports=Reports(store, zone=zone),
         corrections=Corrections(store, zone=zone),
         audit=Audit(store, zone=zone),
+        alerts=Alerts(store, senders, secrets),
+        delivery=Delivery(store, senders),
     )

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
+from app.admin.alerts import AlertRoutes
 from app.admin.audit import AuditRoutes
 from app.admin.events import EventRoutes
 from app.admin.export import ExportRoutes
@@ -42,5 +43,6 @@ def build_admin(services: Services) -> APIRouter:
     UsageRoutes(services.reports).add_to(router)
     ExportRoutes(services.reports).add_to(router)
     AuditRoutes(services.audit).add_to(router)
+    AlertRoutes(services.alerts).add_to(router)
     EventRoutes(services.reports, services.closing).add_to(router)
     return router

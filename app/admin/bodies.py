@@ -19,6 +19,7 @@ from app.core.views import PAGE_MAX
 # What to write in each field: told with every refusal, and in /openapi.json.
 WRITE = {
     "name": "Write a name such as support-bot.",
+    "address": "Write https://… (a signed webhook), or file:/PATH of a file that holds the address of a service.",
     "team": "Write the name or id of a team.",
     "key": "Write the name or id of a key.",
     "model": "Write a model name or a glob, such as openai/*.",

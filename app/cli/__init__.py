@@ -35,6 +35,7 @@ COMMANDS = {
     "usage": Lazy("app.cli.usage:usage", "Requests, costs and tokens of a period."),
     "requests": Lazy("app.cli.requests:app", "Requests, one by one, with their costs."),
     "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV, JSON lines or Parquet."),
+    "alerts": Lazy("app.cli.alerts:app", "Alerts: who is told, and what was."),
     "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare."),
     "audit": Lazy("app.cli.audit:audit", "Who changed what, and when."),
     "connect": Lazy("app.cli.connect:connect", "Print what a client needs to use a key."),

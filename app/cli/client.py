@@ -75,6 +75,9 @@ class Gateway:
     def put(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PUT", path, body=body)
 
+    def delete(self, path: str) -> Any:
+        return self._call("DELETE", path)
+
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """An answer's body in pieces, as they come."""
         return self.download(path, query, {})
