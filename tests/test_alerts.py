@@ -65,6 +65,31 @@ async def test_an_alert_is_delivered_beside_the_requests(upstream: ScriptedUpstr
     assert len(receiver.requests) == 1
 
 
+async def test_what_a_request_does_to_a_budget_is_told_in_words(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Raised with its settlement; every fact that the sentences need is there."""
+    answer = json_answer(b'{"id":"resp_1","output":[],"usage":{"cost":0.0000123},"cost":0.26}')
+    # It asks for prices too.
+    upstream.otherwise = lambda request: [answer if request.method == b"POST" else json_answer([])]
+    async with ScriptedUpstream() as receiver, gateway_before(upstream.url, tmp_path) as gateway:
+        await gateway.services.alerts.add("ops", receiver.url)
+        secret = await gateway.create_key("alice")
+        async with gateway.admin() as admin:
+            changed = await admin.patch("/admin/v1/keys/alice", json={"budgets": ["0.5/day"]})
+            assert changed.status_code == 200, changed.text
+        async with gateway.post({"model": "m"}, secret) as reply:
+            assert reply.status == 200
+            await reply.body()
+        while not {"budget", "charge_mismatch"} <= {request.json()["type"] for request in receiver.requests}:
+            await receiver.seen(len(receiver.requests) + 1)
+    told = {request.json()["type"]: request.json()["message"] for request in receiver.requests}
+    assert told["budget"].startswith(
+        "The daily budget of key alice is 50 % spent ($0.26 of $0.50); it begins anew at 20"
+    )
+    assert "a request of key alice for m was charged is not" in told["charge_mismatch"]
+    assert "($0.26, not $0.0000123)" in told["charge_mismatch"]
+    assert "(unknown)" not in " ".join(told.values())
+
+
 async def test_what_was_raised_before_a_restart_is_delivered_after_it(
     upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:

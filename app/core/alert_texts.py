@@ -60,11 +60,11 @@ def _budget(facts: Facts) -> str:
     what = f"The {_EVERY.get(period, period)} budget of {whose}"
     spent = f"${_of(facts, 'spent_usd')} of ${_of(facts, 'limit_usd')}"
     resets_at = facts.get("resets_at")
-    if str(facts.get("threshold")) == "100":
+    if str(facts.get("threshold_percent")) == "100":
         until = f"until {_plain(resets_at)}" if resets_at else "from now on"
         return f"{what} is spent ({spent}): its requests are refused {until}. To allow more: {_more(facts)}."
     begins = f"; it begins anew at {_plain(resets_at)}" if resets_at else ""
-    return f"{what} is {_of(facts, 'threshold')} % spent ({spent}){begins}. To allow more: {_more(facts)}."
+    return f"{what} is {_of(facts, 'threshold_percent')} % spent ({spent}){begins}. To allow more: {_more(facts)}."
 
 
 def _unknown_cost(facts: Facts) -> str:
@@ -149,12 +149,12 @@ def _owner(facts: Facts) -> str:
 
 
 def _more(facts: Facts) -> str:
-    """The command that changes this very budget."""
-    name, amount = shlex.quote(_of(facts, "owner")), f"AMOUNT/{_of(facts, 'period')}"
-    return {
-        "key": f"irg keys set {name} --budget {amount}",
-        "team": f"irg teams set {name} --budget {amount}",
-    }.get(_of(facts, "scope"), f"irg budget set {amount}")
+    """The command that changes this very budget; an owner's budgets are set together."""
+    noun = {"key": "keys set", "team": "teams set"}.get(_of(facts, "scope"))
+    amount = f"AMOUNT/{_of(facts, 'period')}"
+    if noun is None:
+        return f"irg budget set {amount}"
+    return f"irg {noun} {shlex.quote(_of(facts, 'owner'))} --budget {amount} (its other budgets with it)"
 
 
 def _request(facts: Facts) -> str:

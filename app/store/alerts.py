@@ -1,8 +1,7 @@
 """Alerts in the ledger: raised once per occasion, queued for every destination, tried until they arrive.
 
-The settlement writes the alerts of money into the same table, in its own transaction; all others
-come through `raise_alert`. What changes runs in the writer's transaction, what reads over a
-snapshot; sentences for people are the accounts'.
+Those of money are raised by `occasions`, in the transaction of the settlement. What changes runs in
+the writer's transaction, what reads over a snapshot; sentences for people are the accounts'.
 """
 
 from __future__ import annotations

@@ -9,31 +9,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Table, select
-from sqlalchemy.dialects.sqlite import insert
 
 from app.core.budgets import ALWAYS_TO_MS, Budget
 from app.core.clock import format_time, from_ms, to_ms
 from app.core.holds import Billing, counted
-from app.core.ids import new_id
 from app.core.limits import GATEWAY, Window
 from app.core.money import format_usd
 from app.core.records import Settlement, State
+from app.store.alerts import raise_alert
 from app.store.schema import keys, teams
-from app.store.schema_limits import alerts
 
 # Of each budget, the parts of its amount that are told when they are reached.
 THRESHOLDS_PERCENT = (50, 80, 100)
 
 _HOUR_MS = 3_600_000
-
-
-def raise_alert(connection: Connection, kind: str, subject: str, facts: Mapping[str, Any], now: datetime) -> None:
-    """Writes an alert, unless there is one on this subject. Call it in a transaction."""
-    text = msgspec.json.encode(facts).decode()
-    row = {"id": new_id("alr", now), "at": to_ms(now), "kind": kind, "subject": subject, "facts": text}
-    connection.execute(insert(alerts).values(row).on_conflict_do_nothing(index_elements=["subject"]))
 
 
 def budget_alerts(

@@ -20,7 +20,7 @@ BUDGET = {
     "owner": "support-bot",
     "owner_id": "key_1",
     "period": "month",
-    "threshold": 80,
+    "threshold_percent": 80,
     "limit_usd": "45.00",
     "spent_usd": "36.10",
     "starts_at": "2026-11-01T00:00:00.000Z",
@@ -32,17 +32,19 @@ TEXTS: list[tuple[str, dict[str, Any], str]] = [
         "budget",
         BUDGET,
         "The monthly budget of key support-bot is 80 % spent ($36.10 of $45.00); it begins anew at "
-        "2026-12-01T00:00:00.000Z. To allow more: irg keys set support-bot --budget AMOUNT/month.",
+        "2026-12-01T00:00:00.000Z. To allow more: irg keys set support-bot --budget AMOUNT/month "
+        "(its other budgets with it).",
     ),
     (
         "budget",
-        BUDGET | {"scope": "team", "owner": "R & D", "threshold": 100, "spent_usd": "45.01", "period": "day"},
+        BUDGET | {"scope": "team", "owner": "R & D", "threshold_percent": 100, "spent_usd": "45.01", "period": "day"},
         "The daily budget of team R & D is spent ($45.01 of $45.00): its requests are refused until "
-        "2026-12-01T00:00:00.000Z. To allow more: irg teams set 'R & D' --budget AMOUNT/day.",
+        "2026-12-01T00:00:00.000Z. To allow more: irg teams set 'R & D' --budget AMOUNT/day "
+        "(its other budgets with it).",
     ),
     (
         "budget",
-        BUDGET | {"scope": "gateway", "owner": "gateway", "threshold": 100, "period": "total", "resets_at": None},
+        BUDGET | {"scope": "gateway", "owner": None, "threshold_percent": 100, "period": "total", "resets_at": None},
         "The total budget of the whole gateway is spent ($36.10 of $45.00): its requests are refused from now on. "
         "To allow more: irg budget set AMOUNT/total.",
     ),
