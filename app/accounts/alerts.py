@@ -16,12 +16,14 @@ from typing import Any, Protocol
 from app.accounts.errors import BadName, BadValue, Conflict, NotFound
 from app.accounts.sending import Senders, SendFailed, attempt
 from app.core.alerts import Alert, AlertKind, AlertRecord, Destination, DestinationKind
+from app.core.audit import THE_GATEWAY, Action, Actor
 from app.core.clock import now, to_ms
 from app.core.ids import new_id
 from app.core.views import PAGE_MAX, Page
 from app.core.webhooks import secret_text
 from app.settings import SettingsError
 from app.store import alerts as rows
+from app.store.audit import DESTINATION, Deed, audited
 from app.store.port import LedgerUnavailable, NameExists, RowMissing, Store
 from app.telemetry import get_logger
 
@@ -89,10 +91,11 @@ class Alerts:
 
     # --- destinations ---------------------------------------------------------------------
 
-    async def add(self, name: str, address: str) -> tuple[Destination, str | None]:
+    async def add(self, name: str, address: str, *, by: Actor = THE_GATEWAY) -> tuple[Destination, str | None]:
         """A new destination, and the secret that its receiver checks signatures with (a webhook's), shown once.
 
-        It gets the alerts from now on. Raises: `BadName`, `BadValue`, `DestinationExists`, `NoSigningSecret`.
+        It gets the alerts from now on. `by`: who does it, for the audit log.
+        Raises: `BadName`, `BadValue`, `DestinationExists`, `NoSigningSecret`.
         """
         if _NAME.fullmatch(name) is None:
             raise BadName(
@@ -105,8 +108,10 @@ class Alerts:
         await self._senders[kind].check(address)
         if kind is DestinationKind.WEBHOOK:
             await self._ready_to_sign(made_before=any(one.kind is kind for one in known))
+        at = self._now()
+        add = audited(rows.add_destination, Deed(by, Action.ALERT_ADDED, DESTINATION, at))
         try:
-            found = await self._store.change(rows.add_destination, name, kind, address, self._now())
+            found = await self._store.change(add, name, kind, address, at)
         except NameExists:
             raise DestinationExists(name) from None
         return found, secret_text(self._secret(found)) if kind is DestinationKind.WEBHOOK else None
@@ -115,10 +120,12 @@ class Alerts:
         """By name."""
         return await self._store.read(rows.list_destinations)
 
-    async def remove(self, name: str) -> Destination:
+    async def remove(self, name: str, *, by: Actor = THE_GATEWAY) -> Destination:
         """Nothing goes there any more, also of what waits. Raises: `DestinationNotFound`."""
+        at = self._now()
+        remove = audited(rows.remove_destination, Deed(by, Action.ALERT_REMOVED, DESTINATION, at, name))
         try:
-            return await self._store.change(rows.remove_destination, name, self._now())
+            return await self._store.change(remove, name, at)
         except RowMissing:
             raise DestinationNotFound from None
 

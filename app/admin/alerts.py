@@ -19,6 +19,7 @@ from app.admin.alert_shapes import (
     tried_shape,
 )
 from app.admin.bodies import PageQuery
+from app.admin.who import Who
 
 
 class AlertRoutes:
@@ -38,13 +39,13 @@ class AlertRoutes:
         page = await self._alerts.history(after=query.after, limit=query.limit)
         return alerts_page(await self._alerts.list(), page)
 
-    async def add(self, body: DestinationBody) -> DestinationWithSecretShape:
+    async def add(self, body: DestinationBody, who: Who) -> DestinationWithSecretShape:
         """A destination for the alerts from now on; a webhook's signing secret is shown this once."""
-        return destination_with_secret(*await self._alerts.add(body.name, body.address))
+        return destination_with_secret(*await self._alerts.add(body.name, body.address, by=who))
 
-    async def remove(self, name: str) -> DestinationShape:
+    async def remove(self, name: str, who: Who) -> DestinationShape:
         """Nothing goes there any more; what was delivered stays in the history."""
-        return destination_shape(await self._alerts.remove(name))
+        return destination_shape(await self._alerts.remove(name, by=who))
 
     async def test(self, name: str) -> TriedShape:
         """Sends a test alert now, and tells what came of it."""

@@ -25,6 +25,7 @@ from app.core.money import format_usd
 from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
 from app.core.records import State
 from app.core.views import RequestFilter, Resolution, ResolutionReport
+from app.store.alerts import find_destination
 from app.store.queries import find_key, find_team, gateway_budgets
 from app.store.resolve import resolve
 from app.store.schema_audit import audit
@@ -129,7 +130,7 @@ def _next_id(connection: Connection, now: datetime) -> str:
     return new_id("aud", now)
 
 
-# --- what is told of keys, teams and budgets -----------------------------------------------------
+# --- what is told of keys, teams, budgets and destinations of alerts -----------------------------
 
 
 def _key(key: KeyRecord) -> Facts:
@@ -165,6 +166,11 @@ def _budgets(budgets: Sequence[BudgetRecord]) -> list[str]:
 
 KEY = Subject(find_key, lambda key: Target("key", key.id, key.name), _key)
 TEAM = Subject(find_team, lambda team: Target("team", team.id, team.name), _team)
+DESTINATION = Subject(
+    lambda connection, ref, now: find_destination(connection, ref),
+    lambda one: Target("alert", one.id, one.name),
+    lambda one: {"name": one.name, "kind": one.kind.value, "address": one.shown},
+)
 # Everything together; its `ref` means nothing.
 WHOLE_GATEWAY = Subject(
     lambda connection, ref, now: gateway_budgets(connection, now),

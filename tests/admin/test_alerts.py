@@ -39,6 +39,13 @@ async def test_a_destination_is_made_shown_and_removed(books: Books, tmp_path: P
     master = base64.b64decode((tmp_path / "alerts-secret").read_text())
     assert base64.b64decode(secret.removeprefix("whsec_")) == signing_secret(master, made["id"])
     removed = await books.client.delete("/admin/v1/alerts/ops")
+    told = {"name": "ops", "kind": "webhook", "address": "https://hooks.example.com"}
+    entries = (await books.get("audit", target="ops"))["items"]
+    assert [(entry["action"], entry["before"], entry["after"]) for entry in entries] == [
+        ("alert.removed", told, None),
+        ("alert.added", None, told),
+    ]
+    assert "SECRET" not in str(entries)
     assert (removed.status_code, removed.json()) == (200, made)
     assert (await books.get("alerts"))["destinations"] == []
 

@@ -53,8 +53,10 @@ CHANGES: dict[tuple[str, str], tuple[str, dict[str, Any], str]] = {
         {"cost": "1", "reason": "told"},
         "requests.resolved",
     ),
+    ("POST", "/alerts"): ("alerts", {"name": "ops", "address": "https://ops.example/path"}, "alert.added"),
+    ("DELETE", "/alerts/{name}"): ("alerts/mail", {}, "alert.removed"),
 }
-CHANGE_NOTHING = {("POST", "/verify")}
+CHANGE_NOTHING = {("POST", "/verify"), ("POST", "/alerts/{name}/test")}
 
 
 async def test_every_changing_route_is_tried_here(books: Books) -> None:
@@ -76,6 +78,7 @@ async def test_every_changing_route_says_who(books: Books, route: tuple[str, str
     await books.key("sleeper")
     await books.services.keyring.disable("sleeper")
     await books.services.keyring.create_team("growth")
+    await books.services.alerts.add("mail", "https://mail.example/path")
     request = await books.book(true_cost=None)
     before = await entries(books)
     path, body, action = CHANGES[route]
