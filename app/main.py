@@ -31,6 +31,7 @@ from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, Upstream
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
 from app.proxy.models import models_router
+from app.proxy.notices import Notices
 from app.proxy.upstream.get import fetch_models
 from app.proxy.upstream.port import Upstream
 from app.settings import Settings, variable_of
@@ -61,6 +62,7 @@ class Gateway:
             upstream,
             self.inflight,
             pricing(settings, self.catalog),
+            Notices(services.alerts.upstream_refuses),
         )
         self.drain_seconds = DRAIN_SECONDS
         self._notes: set[asyncio.Task[None]] = set()

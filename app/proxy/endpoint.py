@@ -104,6 +104,7 @@ class ResponsesEndpoint:
         upstream: Upstream,
         inflight: Inflight,
         pricing: Pricing,
+        notices: Notices,
     ) -> None:
         self.credential = credential  # replaced as a whole when the key is read again
         self._settings = settings
@@ -112,7 +113,7 @@ class ResponsesEndpoint:
         self._upstream = upstream
         self._inflight = inflight
         self._pricing = pricing
-        self._notices = Notices()
+        self._notices = notices
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         connection, credential = connection_of(scope), self.credential

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from app.telemetry import get_logger
 
@@ -18,13 +21,18 @@ log = get_logger("upstream")
 
 
 class Notices:
-    """Remembers when each kind was last told."""
+    """Remembers when each kind was last told. `raise_alert` takes the status, and must not raise."""
 
-    def __init__(self) -> None:
+    def __init__(self, raise_alert: Callable[[int], Awaitable[Any]]) -> None:
+        self._raise_alert = raise_alert
+        self._raising: set[asyncio.Future[Any]] = set()
         self._told_at: dict[int, float] = {}
 
     def tell(self, status: int, *, now: float | None = None) -> bool:
-        """Logs a warning for 401, 402 and 403, unless one of the kind was logged within the hour; True if it did."""
+        """Tells of 401, 402 and 403, unless one of the kind was told within the hour; True if it did.
+
+        It is logged at once; the alert is raised beside the request, which does not wait for it.
+        """
         message = MESSAGES.get(status)
         at = time.monotonic() if now is None else now
         last = self._told_at.get(status)
@@ -32,4 +40,7 @@ class Notices:
             return False
         self._told_at[status] = at
         log.warning("upstream_refuses", status=status, message=message)
+        raising = asyncio.ensure_future(self._raise_alert(status))
+        self._raising.add(raising)
+        raising.add_done_callback(self._raising.discard)
         return True

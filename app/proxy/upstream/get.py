@@ -12,7 +12,7 @@ import httpx
 
 from app import __version__
 from app.accounts.catalog import FetchFailed
-from app.proxy.upstream.trust import trust
+from app.outgoing.trust import trust
 from app.settings import Settings
 
 MODELS_PATH = "/v3/models?output_modalities=text"

@@ -20,10 +20,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore
 
+from app.outgoing.trust import trust
 from app.proxy.upstream.httpx_answer import Connecting, HttpxAnswer
 from app.proxy.upstream.httpx_network import Network
 from app.proxy.upstream.port import Answer, Fault, UpstreamError, UpstreamRequest
-from app.proxy.upstream.trust import trust
 from app.settings import Settings
 
 RESPONSES_PATH = "/v1/openai/responses"
