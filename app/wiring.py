@@ -68,7 +68,7 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
         store=store,
         keyring=Keyring(store, billing=counting.billing),
         ledger=Ledger(store, settle_wait_seconds=settings.settle_wait_seconds),
-        reports=Reports(store, zone=zone),
+        reports=Reports(store, zone=zone, billing=counting.billing),
         corrections=Corrections(store, zone=zone),
         audit=Audit(store, zone=zone),
         alerts=Alerts(store, senders, secrets),

@@ -13,6 +13,7 @@ from app.accounts.errors import BadValue
 from app.accounts.exports import Entry, entries
 from app.accounts.reading import explained
 from app.core.clock import now
+from app.core.holds import Billing
 from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
 from app.store import queries, search, totals, verify, verify_books, verify_limits
@@ -23,11 +24,19 @@ DIMENSIONS_MAX = 2
 
 
 class Reports:
-    """`zone`: the calendar of days and months."""
+    """`zone`: the calendar of days and months. `billing`: which cost counts against budgets."""
 
-    def __init__(self, store: Store, *, zone: ZoneInfo, clock: Callable[[], datetime] = now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        zone: ZoneInfo,
+        billing: Billing = Billing.CHARGED,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
         self._store = store
         self.zone = zone
+        self.billing = billing
         self._now = clock
 
     def period(

@@ -60,7 +60,8 @@ class EventRoutes:
                 closed = await self._reports.closed_since(seq, BATCH_MAX)
                 for record in closed:
                     seq = record.closed_seq or seq
-                    yield ServerSentEvent(request_shape(record).model_dump_json(), event="request", id=str(seq))
+                    shape = request_shape(record, self._reports.billing)
+                    yield ServerSentEvent(shape.model_dump_json(), event="request", id=str(seq))
                 if len(closed) < BATCH_MAX:
                     await self._pause()
 

@@ -23,6 +23,7 @@ from app.admin.filters import export_filter
 from app.admin.lines import csv_head, csv_lines, json_lines
 from app.admin.summary import SummaryShape, Tally
 from app.core.errors import bad_request
+from app.core.holds import Billing
 from app.core.ids import new_id
 
 EXPORT_ID_HEADER = "x-irg-export-id"
@@ -41,15 +42,16 @@ class Encoding:
     end: Callable[[], bytes]
 
 
-def encoding_of(format: Format) -> Encoding:
+def encoding_of(format: Format, billing: Billing) -> Encoding:
     """Raises: `ApiError` 400 (Parquet without its extra)."""
     if format is Format.CSV:
-        return Encoding("text/csv", lambda: csv_head().encode(), lambda entries: csv_lines(entries).encode(), bytes)
+        begin = csv_head().encode
+        return Encoding("text/csv", begin, lambda entries: csv_lines(entries, billing).encode(), bytes)
     if format is Format.JSONL:
-        return Encoding("application/x-ndjson", bytes, lambda entries: json_lines(entries).encode(), bytes)
+        return Encoding("application/x-ndjson", bytes, lambda entries: json_lines(entries, billing).encode(), bytes)
     if not parquet.is_installed():
         raise bad_request(f"Parquet needs pyarrow, which is not installed. {parquet.HOW_TO_INSTALL}", "format")
-    pieces = parquet.ParquetPieces()
+    pieces = parquet.ParquetPieces(billing)
     return Encoding("application/vnd.apache.parquet", bytes, pieces.add, pieces.end)
 
 
@@ -80,7 +82,7 @@ class ExportRoutes:
         """
         wanted = export_filter(query, self._reports.zone)
         # Parquet's library takes a while to load, and its last group a while to write.
-        encoding = await asyncio.to_thread(encoding_of, query.format)
+        encoding = await asyncio.to_thread(encoding_of, query.format, self._reports.billing)
         batches = self._reports.export(wanted)
         # Read before the head is sent: a ledger that cannot be read is a 503, not a cut file.
         first = await anext(batches, None) or []

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_ser
 
 from app.admin.schemas import RequestShape, Shape, Time, Usd, request_shape
 from app.core.clock import format_time
+from app.core.holds import Billing
 from app.core.money import format_usd
 from app.core.views import GroupBy, ResolutionReport, Sums, UsageGroup, UsageReport, UsageTotals, Verification
 
@@ -177,7 +178,7 @@ class ResolutionShape(Shape):
 ITEMS_SHOWN = 100
 
 
-def resolution_shape(report: ResolutionReport) -> ResolutionShape:
+def resolution_shape(report: ResolutionReport, billing: Billing = Billing.CHARGED) -> ResolutionShape:
     return ResolutionShape(
         preview=report.preview,
         requests=len(report.requests),
@@ -185,7 +186,7 @@ def resolution_shape(report: ResolutionReport) -> ResolutionShape:
         unchanged=report.unchanged,
         before=_sums_shape(report.before),
         after=_sums_shape(report.after),
-        items=[request_shape(record) for record in report.requests[:ITEMS_SHOWN]],
+        items=[request_shape(record, billing) for record in report.requests[:ITEMS_SHOWN]],
     )
 
 

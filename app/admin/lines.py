@@ -17,6 +17,7 @@ from typing import Any
 from app.accounts.exports import Entry
 from app.admin.schemas import RequestShape, ResolvedShape, TokensShape, request_shape, resolved_shape
 from app.core.clock import format_time
+from app.core.holds import Billing, counted_from
 from app.core.money import format_usd
 from app.core.views import RequestRecord
 
@@ -39,10 +40,10 @@ MONEY = ("true_cost", "charged", "hold")  # ours; a difference may be below noth
 COLUMNS = [column for field in FIELDS for column in _columns(field)]
 
 
-def fields_of(entry: Entry) -> dict[str, Any]:
+def fields_of(entry: Entry, billing: Billing = Billing.CHARGED) -> dict[str, Any]:
     """In the order of `FIELDS`, as JSON has them."""
     if isinstance(entry, RequestRecord):
-        return request_shape(entry).model_dump(mode="json") | {"adjusts": None}
+        return request_shape(entry, billing).model_dump(mode="json") | {"adjusts": None}
     resolved = resolved_shape(entry.resolved)
     told = {
         "id": entry.id,
@@ -58,14 +59,15 @@ def fields_of(entry: Entry) -> dict[str, Any]:
         "charged_derived": entry.charged_derived,
         "usage": dict.fromkeys(TokensShape.model_fields),
         "resolved": resolved.model_dump() if resolved else None,
+        "counted_from": counted_from(entry.true_cost_picodollars, entry.charged_picodollars, billing),
         "adjusts": entry.request_id,
     }
     return dict.fromkeys(FIELDS) | told
 
 
-def flat(entry: Entry) -> dict[str, Any]:
+def flat(entry: Entry, billing: Billing = Billing.CHARGED) -> dict[str, Any]:
     """In the order of `COLUMNS`."""
-    fields = fields_of(entry)
+    fields = fields_of(entry, billing)
     usage, resolved = fields.pop("usage"), fields.pop("resolved") or {}
     values: Mapping[str, Any] = {
         **fields,
@@ -75,16 +77,17 @@ def flat(entry: Entry) -> dict[str, Any]:
     return {column: values[column] for column in COLUMNS}
 
 
-def json_lines(entries: Iterable[Entry]) -> str:
-    return "".join(json.dumps(fields_of(entry), ensure_ascii=False, separators=(",", ":")) + "\n" for entry in entries)
+def json_lines(entries: Iterable[Entry], billing: Billing = Billing.CHARGED) -> str:
+    told = (fields_of(entry, billing) for entry in entries)
+    return "".join(json.dumps(fields, ensure_ascii=False, separators=(",", ":")) + "\n" for fields in told)
 
 
 def csv_head() -> str:
     return _csv([COLUMNS])
 
 
-def csv_lines(entries: Iterable[Entry]) -> str:
-    return _csv((_cell(column, value) for column, value in flat(entry).items()) for entry in entries)
+def csv_lines(entries: Iterable[Entry], billing: Billing = Billing.CHARGED) -> str:
+    return _csv((_cell(column, value) for column, value in flat(entry, billing).items()) for entry in entries)
 
 
 def _cell(column: str, value: str | int | bool | list[str] | None) -> str:

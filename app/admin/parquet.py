@@ -14,6 +14,7 @@ from typing import Any
 
 from app.accounts.exports import Entry
 from app.admin.lines import COLUMNS, MONEY, flat
+from app.core.holds import Billing
 
 TIMES = ("created_at", "resolved_at")
 FLAGS = ("stream", "charged_derived", "charge_mismatch")
@@ -45,11 +46,12 @@ def is_installed() -> bool:
 class ParquetPieces:
     """Takes entries, gives bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, billing: Billing = Billing.CHARGED) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._pa = pa
+        self._billing = billing
         self._schema = pa.schema([(column, self._type(column)) for column in COLUMNS])
         self._written = _Written()
         self._writer: Any = pq.ParquetWriter(
@@ -58,7 +60,7 @@ class ParquetPieces:
         self._waiting: list[dict[str, Any]] = []
 
     def add(self, entries: Sequence[Entry]) -> bytes:
-        self._waiting += [flat(entry) for entry in entries]
+        self._waiting += [flat(entry, self._billing) for entry in entries]
         if len(self._waiting) >= GROUP_ROWS:
             self._write()
         return self._written.take()

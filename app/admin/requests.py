@@ -37,11 +37,13 @@ class RequestRoutes:
         """
         wanted = request_filter(query, self._reports.zone)
         page = await self._reports.requests(wanted, after=query.after, limit=query.limit)
-        return RequestPage(items=[request_shape(record) for record in page.items], next=page.next)
+        return RequestPage(
+            items=[request_shape(record, self._reports.billing) for record in page.items], next=page.next
+        )
 
     async def show_request(self, ref: str) -> RequestShape:
         """One request by its own id (req_…), the upstream's request id, or the id of its response (resp_…)."""
-        return request_shape(await self._reports.request(ref))
+        return request_shape(await self._reports.request(ref), self._reports.billing)
 
     async def resolve(self, body: ResolveBody, who: Who) -> ResolutionShape:
         """Settles unknown costs: of the requests named, or of all that meet the conditions; all of them or none.
@@ -61,5 +63,7 @@ class RequestRoutes:
         by = body.by if "by" in body.model_fields_set else who.name
         said = resolution(body.cost, body.charged, by=by, reason=body.reason, again=body.again)
         if body.preview:
-            return resolution_shape(await self._corrections.preview(wanted, said))
-        return resolution_shape(await self._corrections.resolve(wanted, said, expected=expected, by=who))
+            report = await self._corrections.preview(wanted, said)
+        else:
+            report = await self._corrections.resolve(wanted, said, expected=expected, by=who)
+        return resolution_shape(report, self._reports.billing)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.budgets import BudgetPeriod
 from app.core.clock import format_time
+from app.core.holds import Billing, counted_from
 from app.core.limits import Limits
 from app.core.money import format_usd
 from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
@@ -214,6 +215,7 @@ class RequestShape(Shape):
     ttfb_ms: int | None
     duration_ms: int | None
     resolved: ResolvedShape | None = Field(description="null = the costs are as the upstream told them")
+    counted_from: Billing | None = Field(description="Which cost counts against budgets; null = both are unknown")
 
 
 class RequestPage(Shape):
@@ -223,7 +225,8 @@ class RequestPage(Shape):
     next: str | None
 
 
-def request_shape(record: RequestRecord) -> RequestShape:
+def request_shape(record: RequestRecord, billing: Billing = Billing.CHARGED) -> RequestShape:
+    """`billing`: which cost counts against budgets, where both are known."""
     usage = record.usage
     return RequestShape(
         id=record.id,
@@ -257,6 +260,7 @@ def request_shape(record: RequestRecord) -> RequestShape:
         ttfb_ms=record.ttfb_ms,
         duration_ms=record.duration_ms,
         resolved=resolved_shape(record.resolved),
+        counted_from=counted_from(record.true_cost_picodollars, record.charged_picodollars, billing),
     )
 
 

@@ -22,7 +22,7 @@ from app.core.records import State
 from app.core.views import AdjustmentRecord, RequestFilter, RequestRecord
 
 # The columns that an export has; it grows when one is added.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class SummaryShape(Shape):

@@ -95,6 +95,15 @@ def counted(reading: Reading, billing: Billing) -> Cost | None:
     return first if first is not None else second
 
 
+def counted_from(true_cost: int | None, charged: int | None, billing: Billing) -> Billing | None:
+    """Which cost that is, of a request as it stands in the ledger; None = both are unknown."""
+    if true_cost is None and charged is None:
+        return None
+    if billing is Billing.TRUE_COST:
+        return Billing.CHARGED if true_cost is None else Billing.TRUE_COST
+    return Billing.TRUE_COST if charged is None else Billing.CHARGED
+
+
 def keeps_hold(settlement: Settlement, counting: Counting) -> bool:
     """Whether an unknown cost goes on counting as what was held for it.
 

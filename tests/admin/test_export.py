@@ -63,10 +63,10 @@ def test_json_lines_are_one_a_line(model: str, key: str) -> None:
 def test_csv_has_the_same_columns_flattened() -> None:
     """The shape's fields in its order, the token counts where `usage` stood."""
     fields = list(request_shape(entry()).model_dump())
-    before, after = fields[: fields.index("usage")], fields[fields.index("usage") + 1 : -1]
+    before, after = fields[: fields.index("usage")], fields[fields.index("usage") + 1 : -2]
     tokens = ["input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens"]
     resolved = ["resolved_at", "resolved_by", "resolved_reason"]
-    assert [*before, *tokens, *after, *resolved, "adjusts"] == COLUMNS
+    assert [*before, *tokens, *after, *resolved, "counted_from", "adjusts"] == COLUMNS
     (row,) = csv.DictReader(io.StringIO(csv_head() + csv_lines([entry(tags=("b", "a"), stream=True)])))
     assert (row["tags"], row["stream"], row["true_cost"], row["hold"]) == ("b,a", "true", "", "0.00")
 

@@ -62,14 +62,15 @@ SETTLED_JSON = """{"id":"req_1","created_at":"2026-11-22T23:53:03.123Z","key":"s
 "state":"settled","outcome":"completed","true_cost":"0.0000123","charged":"0.0001","charged_derived":false,
 "charge_mismatch":false,"hold":"0.00","unknown_reason":null,"usage":{"input_tokens":12,"cached_tokens":0,
 "output_tokens":24,"reasoning_tokens":0,"total_tokens":36},"response_id":"resp_1","upstream_request_id":null,
-"sdk_retry":0,"ttfb_ms":812,"duration_ms":3777,"resolved":null}"""
+"sdk_retry":0,"ttfb_ms":812,"duration_ms":3777,"resolved":null,"counted_from":"charged"}"""
 
 OPEN = RequestRecord("req_2", AT, "alice", "key_2", None, (), "m", stream=False, state=State.OPEN)
 OPEN_JSON = """{"id":"req_2","created_at":"2026-11-22T23:53:03.123Z","key":"alice","key_id":"key_2",
 "team":null,"tags":[],"model":"m","model_answered":null,"stream":false,"status":null,"state":"open","outcome":null,"true_cost":null,
 "charged":null,"charged_derived":false,"charge_mismatch":false,"hold":"0.00","unknown_reason":null,
 "usage":{"input_tokens":null,"cached_tokens":null,"output_tokens":null,"reasoning_tokens":null,"total_tokens":null},
-"response_id":null,"upstream_request_id":null,"sdk_retry":0,"ttfb_ms":null,"duration_ms":null,"resolved":null}"""
+"response_id":null,"upstream_request_id":null,"sdk_retry":0,"ttfb_ms":null,"duration_ms":null,"resolved":null,
+"counted_from":null}"""
 
 TOTALS = UsageTotals(41, 38, 1, 2, 0, 1_000_000_000_001, 0, 2, 3, 4, 5, 6, 7, 8, 9)
 TOTALS_JSON = """"requests":41,"settled":38,"free":1,"unknown":2,"open":0,"true_cost":"1.000000000001","charged":"0.00",
