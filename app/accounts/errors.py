@@ -52,6 +52,15 @@ class RequestNotFound(NotFound):
         )
 
 
+class RefusalNotFound(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(
+            f"There is no refused request {_quoted(ref)}. Give its id (req_...); of refused requests the newest are "
+            "held, older ones are only counted.",
+            param="id",
+        )
+
+
 class CannotResolve(Conflict):
     """A request whose cost is no longer, or was never, unknown; or rows that changed since they were looked at."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from app.accounts.errors import KeyNotFound, RequestNotFound, TeamNotFound
+from app.accounts.errors import KeyNotFound, RefusalNotFound, RequestNotFound, TeamNotFound
 from app.store import queries
 from app.store.port import RowMissing, Store
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def explained(store: Store, query: Callable[..., T], *values: Any) -> T:
-    """`Store.read`. Raises: `KeyNotFound`, `TeamNotFound`, `RequestNotFound`."""
+    """`Store.read`. Raises: `KeyNotFound`, `TeamNotFound`, `RequestNotFound`, `RefusalNotFound`."""
     try:
         return await store.read(query, *values)
     except RowMissing as error:
@@ -23,6 +23,8 @@ async def explained(store: Store, query: Callable[..., T], *values: Any) -> T:
 async def explain(store: Store, error: RowMissing) -> NoReturn:
     if error.kind == "request":
         raise RequestNotFound(error.ref) from None
+    if error.kind == "refusal":
+        raise RefusalNotFound(error.ref) from None
     if error.kind == "team":
         raise TeamNotFound(error.ref, await store.read(queries.team_names)) from None
     raise KeyNotFound(error.ref, await store.read(queries.key_names)) from None

@@ -14,9 +14,10 @@ from app.accounts.exports import Entry, entries
 from app.accounts.reading import explained
 from app.core.clock import now
 from app.core.holds import Billing
+from app.core.refused import RefusalFilter, RefusalRecord, RefusalReport
 from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
-from app.store import queries, search, totals, verify, verify_books, verify_limits
+from app.store import queries, refusals, search, totals, verify, verify_books, verify_limits
 from app.store.port import Store
 
 # A report is grouped by at most so many things at once.
@@ -67,15 +68,24 @@ class Reports:
 
         Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`.
         """
-        if not 1 <= limit <= PAGE_MAX:
-            raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
-        if after is not None and not after.startswith("req_"):
-            raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
+        _check_page(after, limit)
         return await explained(self._store, search.list_requests, wanted or RequestFilter(), after, limit)
 
     async def request(self, ref: str) -> RequestRecord:
         """By our id, the upstream's request id, or the response's id. Raises: `RequestNotFound`."""
         return await explained(self._store, queries.find_request, ref)
+
+    async def refusals(self, wanted: RefusalFilter, *, after: str | None = None, limit: int = 100) -> RefusalReport:
+        """Requests that were not admitted, newest first, and how many there were.
+
+        Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`.
+        """
+        _check_page(after, limit)
+        return await explained(self._store, refusals.refusal_report, wanted, after, limit)
+
+    async def refusal(self, ident: str, *, key_id: str | None = None) -> RefusalRecord:
+        """`key_id`: only if it is that key's. Raises: `RefusalNotFound`."""
+        return await explained(self._store, refusals.find_refusal, ident, key_id)
 
     def export(self, wanted: RequestFilter) -> AsyncIterator[Sequence[Entry]]:
         """What counts in a period, oldest first, in steps: see `exports.entries`."""
@@ -111,3 +121,11 @@ class Reports:
 
     async def last_closed_seq(self) -> int:
         return await self._store.read(queries.last_closed_seq)
+
+
+def _check_page(after: str | None, limit: int) -> None:
+    """Raises: `BadValue`."""
+    if not 1 <= limit <= PAGE_MAX:
+        raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
+    if after is not None and not after.startswith("req_"):
+        raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")

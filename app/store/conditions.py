@@ -36,7 +36,7 @@ from app.store.schema import RARE_OUTCOME, RARE_STATES, RARE_STATUS, TAGGED, adj
 STREAMS_MAX = 200
 
 # The letter behind every other one.
-_LAST = "\U0010ffff"
+ID_LAST = "\U0010ffff"
 
 Test = ColumnElement[bool]
 
@@ -55,7 +55,7 @@ class Condition:
 
 def with_ids(connection: Connection, wanted: RequestFilter) -> RequestFilter:
     """The same key and team by their ids: they stay the same when names change. Raises: `RowMissing`."""
-    key = wanted.key if wanted.key is None else _key_id(connection, wanted.key)
+    key = wanted.key if wanted.key is None else key_id_of(connection, wanted.key)
     team = wanted.team if wanted.team is None else team_id_of(connection, wanted.team)
     return replace(wanted, key=key, team=team)
 
@@ -75,19 +75,19 @@ def grouped_conditions(connection: Connection, wanted: RequestFilter) -> list[Te
     """The same of adjustments, for what they have: key, team, model, tag. Raises: `RowMissing`."""
     found: list[Test] = []
     if wanted.key is not None:
-        found.append(adjustments.c.key_id == _key_id(connection, wanted.key))
+        found.append(adjustments.c.key_id == key_id_of(connection, wanted.key))
     if wanted.team is not None:
         found.append(adjustments.c.team_id == team_id_of(connection, wanted.team))
     if wanted.model is not None:
-        found.append(_among(adjustments.c.model, _values(connection, requests.c.model, None, wanted.model)))
+        found.append(among(adjustments.c.model, _values(connection, requests.c.model, None, wanted.model)))
     if wanted.tag is not None:
-        found.append(_among(adjustments.c.tags, _values(connection, requests.c.tags, wanted.tag, None)))
+        found.append(among(adjustments.c.tags, _values(connection, requests.c.tags, wanted.tag, None)))
     return found
 
 
 def _owners(connection: Connection, wanted: RequestFilter) -> Iterator[Condition]:
     if wanted.key is not None:
-        yield _equal(requests.c.key_id, [_key_id(connection, wanted.key)])
+        yield _equal(requests.c.key_id, [key_id_of(connection, wanted.key)])
     if wanted.team is not None:
         yield _equal(requests.c.team_id, [team_id_of(connection, wanted.team)])
 
@@ -135,9 +135,9 @@ def _costs(wanted: RequestFilter) -> Iterator[Condition]:
 def _idents(wanted: RequestFilter) -> Iterator[Condition]:
     if wanted.ident is not None:
         columns = (requests.c.id, requests.c.response_id, requests.c.upstream_request_id)
-        begins = [(column >= wanted.ident) & (column < wanted.ident + _LAST) for column in columns]
+        begins = [(column >= wanted.ident) & (column < wanted.ident + ID_LAST) for column in columns]
         plain = (_plain(column) for column in columns)
-        test = or_(*((column >= wanted.ident) & (column < wanted.ident + _LAST) for column in plain))
+        test = or_(*((column >= wanted.ident) & (column < wanted.ident + ID_LAST) for column in plain))
         yield Condition(test, tuple(begins))
 
 
@@ -170,15 +170,16 @@ def _equal(column: Column[Any], values: list[Any], *also: Test) -> Condition:
     """One of some values, by an index over (column, id). `also`: what a partial index holds."""
     plain = _plain(column)
     if len(values) > STREAMS_MAX:
-        return Condition(_among(plain, values))
+        return Condition(among(plain, values))
     streams = tuple(and_(column == value, *also) for value in values)
-    test = plain == values[0] if len(values) == 1 else _among(plain, values)
+    test = plain == values[0] if len(values) == 1 else among(plain, values)
     # A condition that nothing meets has an index range as well: an empty one.
     nothing = (and_(column == "", column != "", *also),)
     return Condition(test, streams or nothing, streams or nothing)
 
 
-def _among(column: ColumnElement[Any], values: list[Any]) -> Test:
+def among(column: ColumnElement[Any], values: list[Any]) -> Test:
+    """One of these values, as one parameter however many they are."""
     listed = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
     return column.in_(select(listed.c.value))
 
@@ -187,7 +188,8 @@ def _plain(column: Column[Any]) -> ColumnElement[Any]:
     return literal_column(f"+{column.table.name}.{column.name}", column.type)
 
 
-def _key_id(connection: Connection, ref: str) -> str:
+def key_id_of(connection: Connection, ref: str) -> str:
+    """Raises: `RowMissing`."""
     found = connection.scalar(select(keys.c.id).where(named(keys, ref)))
     if found is None:
         raise RowMissing("key", ref)

@@ -20,6 +20,7 @@ from app.store.batch import LedgerBatch
 from app.store.calendar import Calendar, follow_calendar, roll_days
 from app.store.connections import WritingConnection, is_away
 from app.store.migrate import migrate
+from app.store.refusals import prune_refusals
 from app.store.schema import instances, requests
 from app.store.spool import Spool
 from app.telemetry import get_logger
@@ -81,10 +82,14 @@ class Database:
         self.apply_spool()
         self._close_lost()
 
-    def beat(self) -> None:
-        """This instance lives; and days that are over are summed up. Call it in a transaction."""
+    def beat(self) -> bool:
+        """This instance lives; days that are over are summed up, old refusals let go of. Call it in a transaction.
+
+        True: there are more of these, so come again soon.
+        """
         self._update_instance(heartbeat_at=to_ms(self._clock()))
         roll_days(self.connection.sql, self._zone, self._clock())
+        return prune_refusals(self.connection.sql)
 
     def end(self) -> None:
         with self.transaction():

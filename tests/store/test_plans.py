@@ -14,10 +14,11 @@ from sqlalchemy import Connection, event
 
 from app.accounts.corrections import resolution
 from app.accounts.keyring import Keyring
-from app.core.records import Outcome, State
+from app.core.records import Outcome, RefusalReason, State
+from app.core.refused import RefusalFilter
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
-from app.store import adjustments, queries, resolve, search, statements, totals
+from app.store import adjustments, queries, refusals, resolve, search, statements, totals
 from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
 from app.store.verify_books import verify_adjustments
@@ -28,8 +29,8 @@ UTC_ZONE = ZoneInfo("UTC")
 PERIOD = Period(datetime(2026, 10, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 
 # A partial index holds only the few rows of its state: reading all of it is the point of it.
-# And adjustments are what persons wrote.
-FEW = ("requests_open", "requests_free", "requests_unknown", "adjustments_request")
+# And adjustments are what persons wrote; of refusals only so many are held.
+FEW = ("requests_open", "requests_free", "requests_unknown", "adjustments_request", "refusals_key")
 
 
 def _in_state(state: State, connection: Connection) -> Any:
@@ -42,6 +43,24 @@ def _usage_by(by: tuple[GroupBy, ...], connection: Connection) -> Any:
 
 def _with(name: str, value: Any, connection: Connection) -> Any:
     return search.list_requests(connection, RequestFilter(**{name: value}), None, 10)
+
+
+def _refused(wanted: RefusalFilter, connection: Connection) -> Any:
+    return refusals.refusal_report(connection, wanted, "req_01ZZZ", 10)
+
+
+REFUSED: dict[str, RefusalFilter] = {
+    "refused": RefusalFilter(),
+    "refused of a key": RefusalFilter(key="alice"),
+    "refused of a team": RefusalFilter(team="blue"),
+    "refused of a model": RefusalFilter(model="openai/*"),
+    "refused for a reason": RefusalFilter(reason=RefusalReason.CONCURRENCY),
+    "refused in a period": RefusalFilter(from_at=PERIOD.from_at, to_at=PERIOD.to_at),
+    "refused by id": RefusalFilter(ident="req_0"),
+    "refused of a key, in a period, for a reason": RefusalFilter(
+        key="alice", team="blue", reason=RefusalReason.CONCURRENCY, from_at=PERIOD.from_at, to_at=PERIOD.to_at
+    ),
+}
 
 
 FILTERS: dict[str, list[Any]] = {
@@ -91,6 +110,9 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     **{f"usage by {pair}": partial(_usage_by, pair) for pair in itertools.combinations(GroupBy, 2)},
     "verify": lambda c: verify_step(c, 0, 10),
     "verify adjustments": lambda c: verify_adjustments(c, ""),
+    **{name: partial(_refused, wanted) for name, wanted in REFUSED.items()},
+    "one that was refused": lambda c: refusals.find_refusal(c, "req_known"),
+    "one of a key that was refused": lambda c: refusals.find_refusal(c, "req_known", "key_known"),
     "secret": lambda c: queries.key_of_secret(c, "hash"),
 }
 
@@ -117,7 +139,8 @@ def plans(connection: Connection, question: Callable[[Connection], Any]) -> list
 
 
 def bad(step: str) -> bool:
-    scan = step.startswith(("SCAN requests", "SCAN usage", "SCAN adjustments")) and not step.endswith(FEW)
+    tables = ("requests", "usage", "adjustments", "refusals", "refusal_counts")
+    scan = step.startswith(tuple(f"SCAN {table}" for table in tables)) and not step.endswith(FEW)
     return scan or step == "USE TEMP B-TREE FOR ORDER BY"
 
 
@@ -145,6 +168,10 @@ INDICES = {
     "with ident resp_0": "requests_response (response_id>? AND response_id<?",
     "with ident up_0": "requests_upstream (upstream_request_id>? AND upstream_request_id<?",
     "late adjustments": "adjustments_dated",
+    "refused": "SEARCH refusals USING PRIMARY KEY (id>? AND id<?)",
+    "refused of a key": "SEARCH refusals USING INDEX refusals_key (key_id=? AND id>? AND id<?)",
+    "refused of a team": "SEARCH refusals USING PRIMARY KEY (id>? AND id<?)",
+    "refused in a period": "SEARCH refusal_counts USING PRIMARY KEY (bucket_at>? AND bucket_at<?)",
     "usage by key": "usage_days USING PRIMARY KEY (bucket_at>? AND bucket_at<?",
 }
 
@@ -159,6 +186,16 @@ async def test_a_rare_value_is_found_through_its_own_index(store: Store, name: s
     await store.settle(settled(intent.request_id), 1)
     steps = await store.read(plans, QUESTIONS[name])
     assert [step for step in steps if INDICES[name] in step], steps
+
+
+async def test_pruning_reads_an_index_and_deletes_by_id(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer's heartbeat counts along the narrowest index, and takes the oldest from the end of the table."""
+    alice = await a_holder(store, models=("other",))
+    await store.admit(alice.intent())
+    monkeypatch.setattr(refusals, "ROWS_MAX", 0)
+    steps = await store.change(plans, refusals.prune_refusals)
+    assert [step for step in steps if bad(step) or step.startswith("USE TEMP")] == []
+    assert any("refusals USING PRIMARY KEY (id=?)" in step for step in steps), steps
 
 
 HOT = [name for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)]
