@@ -12,6 +12,7 @@ from app.admin.audit import AuditRoutes
 from app.admin.events import EventRoutes
 from app.admin.export import ExportRoutes
 from app.admin.keys import KeyRoutes
+from app.admin.refusals import RefusalRoutes
 from app.admin.requests import RequestRoutes
 from app.admin.route import admin_routes
 from app.admin.schemas import ErrorShape
@@ -40,6 +41,7 @@ def build_admin(services: Services) -> APIRouter:
     KeyRoutes(services.keyring, services.reports.zone).add_to(router)
     TeamRoutes(services.keyring).add_to(router)
     RequestRoutes(services.reports, services.corrections).add_to(router)
+    RefusalRoutes(services.reports).add_to(router)
     UsageRoutes(services.reports).add_to(router)
     ExportRoutes(services.reports).add_to(router)
     AuditRoutes(services.audit).add_to(router)

@@ -149,11 +149,9 @@ class KeysQuery(PageQuery):
     state: KeyState | None = None
 
 
-class RequestsQuery(PageQuery):
+class OwnRequestsQuery(PageQuery):
     """All given conditions hold; newest first."""
 
-    key: str | None = Field(None, description=WRITE["key"])
-    team: str | None = Field(None, description=WRITE["team"])
     model: str | None = Field(None, description=WRITE["model"])
     state: State | None = None
     outcome: Outcome | None = Field(None, description=WRITE["outcome"])
@@ -167,6 +165,11 @@ class RequestsQuery(PageQuery):
     month: str | None = Field(None, description=WRITE["month"])
     from_: str | None = Field(None, alias="from", description=WRITE["from"])
     to: str | None = Field(None, description=WRITE["to"])
+
+
+class RequestsQuery(OwnRequestsQuery):
+    key: str | None = Field(None, description=WRITE["key"])
+    team: str | None = Field(None, description=WRITE["team"])
 
 
 class AuditQuery(PageQuery):

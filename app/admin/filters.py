@@ -9,10 +9,13 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.admin.bodies import WRITE, AuditQuery, ExportQuery, PeriodQuery, RequestsQuery, ResolveBody
+from app.admin.bodies import WRITE, AuditQuery, ExportQuery, OwnRequestsQuery, PeriodQuery, ResolveBody
+from app.admin.refusal_queries import WRITE_REASON, OwnRefusalsQuery
 from app.admin.times import instant, period_asked
 from app.core.errors import bad_request
 from app.core.money import parse_usd
+from app.core.records import RefusalReason
+from app.core.refused import RefusalFilter
 from app.core.views import GroupBy, RequestFilter
 
 _STATUS = re.compile(r"([1-5])(?:xx|([0-9]{2}))", re.IGNORECASE)
@@ -29,15 +32,17 @@ def groups_asked(by: list[str]) -> tuple[GroupBy, ...]:
     return tuple(GroupBy(name) for name in names)
 
 
-def request_filter(query: RequestsQuery, zone: ZoneInfo) -> RequestFilter:
+def request_filter(
+    query: OwnRequestsQuery, zone: ZoneInfo, *, key: str | None = None, team: str | None = None
+) -> RequestFilter:
     """Raises: `ApiError` 400."""
     from_at, to_at = span_asked(query, zone)
     least, most = _cost(query.min_cost, "min_cost"), _cost(query.max_cost, "max_cost")
     if least is not None and most is not None and least > most:
         raise bad_request("min_cost is more than max_cost: no request can meet both.", "min_cost")
     return RequestFilter(
-        key=query.key,
-        team=query.team,
+        key=key,
+        team=team,
         model=query.model,
         state=query.state,
         from_at=from_at,
@@ -48,6 +53,22 @@ def request_filter(query: RequestsQuery, zone: ZoneInfo) -> RequestFilter:
         cost_max_picodollars=most,
         unknown_reason=query.unknown_reason,
         tag=query.tag,
+        ident=query.id,
+    )
+
+
+def refusal_filter(
+    query: OwnRefusalsQuery, zone: ZoneInfo, *, key: str | None = None, team: str | None = None
+) -> RefusalFilter:
+    """Raises: `ApiError` 400."""
+    from_at, to_at = span_asked(query, zone)
+    return RefusalFilter(
+        key=key,
+        team=team,
+        model=query.model,
+        reason=_refusal_reason(query.reason),
+        from_at=from_at,
+        to_at=to_at,
         ident=query.id,
     )
 
@@ -93,7 +114,7 @@ def resolution_filter(body: ResolveBody, zone: ZoneInfo) -> list[str] | RequestF
 
 
 def span_asked(
-    query: RequestsQuery | ResolveBody | AuditQuery, zone: ZoneInfo
+    query: OwnRequestsQuery | OwnRefusalsQuery | ResolveBody | AuditQuery, zone: ZoneInfo
 ) -> tuple[datetime | None, datetime | None]:
     """The periods of usage, or any two instants. Raises: `ApiError` 400."""
     if query.last is not None or query.month is not None:
@@ -104,6 +125,15 @@ def span_asked(
     if from_at is not None and to_at is not None and from_at >= to_at:
         raise bad_request("The period is empty: from must be before to.", "from")
     return from_at, to_at
+
+
+def _refusal_reason(text: str | None) -> RefusalReason | None:
+    if text is None:
+        return None
+    try:
+        return RefusalReason(text)
+    except ValueError:
+        raise bad_request(f"reason: {text[:60]!r} is no reason of a refusal. {WRITE_REASON}", "reason") from None
 
 
 def _status(text: str | None) -> tuple[int, int] | None:

@@ -35,7 +35,7 @@ class RequestRoutes:
         A page may have fewer items than its limit, or none, and still a `next`: a rare thing in a
         long ledger is searched for bit by bit.
         """
-        wanted = request_filter(query, self._reports.zone)
+        wanted = request_filter(query, self._reports.zone, key=query.key, team=query.team)
         page = await self._reports.requests(wanted, after=query.after, limit=query.limit)
         return RequestPage(
             items=[request_shape(record, self._reports.billing) for record in page.items], next=page.next

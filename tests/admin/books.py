@@ -19,7 +19,7 @@ from app.core.ids import new_id
 from app.core.keys import hash_secret
 from app.core.money import charged_from, parse_cost
 from app.core.owners import NewKey
-from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, State, TokenUsage
+from app.core.records import Admitted, Asked, Intent, Outcome, Reading, Refused, Settlement, State, TokenUsage
 from app.settings import AdminToken
 from app.wiring import Services, open_services
 from tests.harness import ADMIN_TOKEN, settings_for
@@ -40,16 +40,33 @@ class Books:
         _, self.secrets[name] = await self.services.keyring.create(NewKey(name=name, **spec))
         return self.secrets[name]
 
-    async def open(self, key: str = "alice", *, at: datetime | None = None, model: str = "openai/gpt-4o-mini") -> str:
+    async def open(self, key: str = "alice", **asked: Any) -> str:
         """Admits a request and leaves it open; its id."""
+        intent = await self._intent(key, **asked)
+        assert isinstance(await self.services.ledger.admit(intent), Admitted)
+        return intent.request_id
+
+    async def refuse(self, key: str = "alice", **asked: Any) -> str:
+        """A request that is not admitted; its id."""
+        intent = await self._intent(key, **asked)
+        assert isinstance(await self.services.ledger.admit(intent), Refused)
+        return intent.request_id
+
+    async def _intent(
+        self,
+        key: str,
+        *,
+        at: datetime | None = None,
+        model: str = "openai/gpt-4o-mini",
+        costs_up_to: int = 0,
+        references: tuple[str, ...] = (),
+    ) -> Intent:
         created_at = at or now()
         identified = await self.services.keyring.identify(f"Bearer {self.secrets[key]}".encode())
         assert identified is not None
-        request_id = new_id("req", created_at)
-        secret_hash = hash_secret(self.secrets[key])
-        intent = Intent(request_id, identified.key_id, secret_hash, created_at, model, stream=False)
-        assert isinstance(await self.services.ledger.admit(intent), Admitted)
-        return request_id
+        secret_hash, asked = hash_secret(self.secrets[key]), Asked(default_picodollars=costs_up_to)
+        who = (new_id("req", created_at), identified.key_id, secret_hash, created_at)
+        return Intent(*who, model, stream=False, references=references, asked=asked)
 
     async def close(self, request_id: str, true_cost: str | None = "0.0000123", **settlement: Any) -> str:
         """Closes it: settled at a true cost; without one unknown, unless told otherwise."""
