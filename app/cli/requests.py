@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Gateway, Url, connect, ref
+from app.cli.client import Gateway, Url, connect
 from app.cli.frame import Failure, Json, print_fields, print_json, print_table, say
 from app.cli.nouns import cost, noun, text
+from app.cli.refusals import check_refused, print_refusal, print_refused, request_or_refusal
 from app.cli.resolve import AnOutcome, Key, Model, Reason, Tag, Team, resolve
 from app.cli.usage import From, Last, Month, To
 
@@ -34,9 +35,17 @@ Ident = Annotated[
 ]
 
 
+Refused = Annotated[bool, typer.Option("--refused", help="Those that were refused instead: never forwarded.")]
+WhyRefused = Annotated[
+    str | None, typer.Option("--reason", help="With --refused: only for this reason, such as budget_spent.")
+]
+
+
 @app.command("list")
 def list_requests(
     *,
+    refused: Refused = False,
+    reason: WhyRefused = None,
     key: Key = None,
     team: Team = None,
     model: Model = None,
@@ -58,14 +67,21 @@ def list_requests(
     url: Url = None,
 ) -> None:
     """Requests, newest first; all given conditions hold."""
-    query = {"key": key, "team": team, "model": model, "tag": tag, "state": state, "outcome": outcome}
-    query |= {"status": status, "min_cost": min_cost, "max_cost": max_cost, "unknown_reason": unknown_reason}
-    query |= {"id": ident, "last": last, "month": month, "from": from_, "to": to}
+    ends = {"tag": tag, "state": state, "outcome": outcome, "status": status}
+    ends |= {"min_cost": min_cost, "max_cost": max_cost, "unknown_reason": unknown_reason}
+    check_refused(refused, reason, ends)
+    query = {"key": key, "team": team, "model": model, "id": ident}
+    query |= {"last": last, "month": month, "from": from_, "to": to}
     with connect(url) as gateway:
-        page = _filled_page(gateway, query, limit, after)
-    if json:
-        print_json(page)
-        return
+        if refused:
+            page = gateway.get("refusals", query | {"reason": reason, "limit": limit, "after": after})
+        else:
+            page = _filled_page(gateway, query | ends, limit, after)
+    show_page = print_json if json else print_refused if refused else _print_requests
+    show_page(page)
+
+
+def _print_requests(page: dict[str, Any]) -> None:
     print_table(COLUMNS, [_row(request) for request in page["items"]], empty="There are no such requests.")
     if page["next"] is not None:
         say(f"There are more: add --after {page['next']!r}.")
@@ -89,9 +105,12 @@ def show(
     json: Json = False,
     url: Url = None,
 ) -> None:
-    """One request, with everything that is known of it."""
+    """One request, with everything that is known of it; or why it was refused."""
     with connect(url) as gateway:
-        request = gateway.get(f"requests/{ref(ident)}")
+        request, refused = request_or_refusal(gateway, ident)
+    if refused:
+        print_refusal(request, json)
+        return
     if json:
         print_json(request)
         return
