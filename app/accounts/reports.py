@@ -49,9 +49,10 @@ class Reports:
         except ValueError as error:
             raise BadValue(f"{error}.".replace("..", "."), param="period") from None
 
-    async def usage(self, period: Period, *by: GroupBy) -> UsageReport:
+    async def usage(self, period: Period, *by: GroupBy, key_id: str | None = None) -> UsageReport:
         """Sums in groups of one value for each of `by` (one or two different ones; by key without any).
 
+        `key_id`: of that key's requests alone.
         Raises: `BadValue`.
         """
         dimensions = by or (GroupBy.KEY,)
@@ -59,7 +60,7 @@ class Reports:
             raise BadValue(
                 "Usage is grouped by one or two different ones of key, team, model, day and tag.", param="by"
             )
-        return await self._store.read(totals.usage_report, period, dimensions, self.zone)
+        return await self._store.read(totals.usage_report, period, dimensions, self.zone, key_id)
 
     async def requests(
         self, wanted: RequestFilter | None = None, *, after: str | None = None, limit: int = 100
@@ -71,9 +72,12 @@ class Reports:
         _check_page(after, limit)
         return await explained(self._store, search.list_requests, wanted or RequestFilter(), after, limit)
 
-    async def request(self, ref: str) -> RequestRecord:
-        """By our id, the upstream's request id, or the response's id. Raises: `RequestNotFound`."""
-        return await explained(self._store, queries.find_request, ref)
+    async def request(self, ref: str, *, key_id: str | None = None) -> RequestRecord:
+        """By our id, the upstream's request id, or the response's id; `key_id`: only of that key's requests.
+
+        Raises: `RequestNotFound`.
+        """
+        return await explained(self._store, queries.find_request, ref, key_id)
 
     async def refusals(self, wanted: RefusalFilter, *, after: str | None = None, limit: int = 100) -> RefusalReport:
         """Requests that were not admitted, newest first, and how many there were.

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal_column, or_, select
 
 from app.core.clock import from_ms, to_ms
 from app.core.limits import GATEWAY
@@ -172,10 +172,16 @@ def _team(row: Row[Any]) -> TeamRecord:
 # --- requests ------------------------------------------------------------------------------
 
 
-def find_request(connection: Connection, ref: str) -> RequestRecord:
-    """A request by its id, the upstream's request id, or the id of its response: the newest. Raises: `RowMissing`."""
+def find_request(connection: Connection, ref: str, key_id: str | None = None) -> RequestRecord:
+    """A request by its id, the upstream's request id, or the id of its response: the newest, of one key or of all.
+
+    Raises: `RowMissing`.
+    """
+    # `+`: the id is the way in, whoever asks.
+    whose = [] if key_id is None else [literal_column("+requests.key_id") == key_id]
     for column in (requests.c.id, requests.c.response_id, requests.c.upstream_request_id):
-        query = requests_with_names().where(column == ref).order_by(requests.c.id.desc()).limit(1)
+        newest = [] if column is requests.c.id else [requests.c.id.desc()]
+        query = requests_with_names().where(column == ref, *whose).order_by(*newest).limit(1)
         if (row := connection.execute(query).first()) is not None:
             return request_records(connection, [row])[0]
     raise RowMissing("request", ref)

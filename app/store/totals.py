@@ -93,12 +93,14 @@ def _ordered(**sums: int) -> tuple[int, ...]:
     return tuple(sums.get(name, 0) for name in _NAMES)
 
 
-def usage_report(connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo) -> UsageReport:
-    """Usage of a period, from one snapshot, in groups of one value for each dimension."""
+def usage_report(
+    connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo, key_id: str | None = None
+) -> UsageReport:
+    """Usage of a period, of one key or of all, from one snapshot, in groups of one value for each dimension."""
     groups: dict[tuple[Label, ...], _Sum] = defaultdict(_Sum)
     total = _Sum()
     labels = [_Labels(connection, dimension, zone) for dimension in by]
-    for piece in _pieces(connection, period, by, zone):
+    for piece in _pieces(connection, period, by, zone, key_id):
         total.add(piece, cleared=True)
         for group in product(*(names.of(value) for names, value in zip(labels, piece.values, strict=True))):
             # A day's own sum lacks what was only told in a later month.
@@ -145,12 +147,19 @@ class _Labels:
         return [(self._names.get(value, value), value)] if value else [(None, None)]
 
 
-def _pieces(connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo) -> Iterator[_Piece]:
+def _pieces(
+    connection: Connection, period: Period, by: Sequence[GroupBy], zone: ZoneInfo, key_id: str | None
+) -> Iterator[_Piece]:
     for table, spans in rollups(connection, period, zone):
         if spans:
-            yield from _closed(connection, table, spans, by)
-    yield from _open(connection, period, by)
-    yield from _adjusted(connection, period, by)
+            yield from _closed(connection, table, spans, by, key_id)
+    yield from _open(connection, period, by, key_id)
+    yield from _adjusted(connection, period, by, key_id)
+
+
+def _of_key(table: Table, key_id: str | None) -> Iterator[ColumnElement[bool]]:
+    if key_id is not None:  # `+`: the way in stays the same, whoever asks
+        yield literal_column(f"+{table.name}.key_id") == key_id
 
 
 def rollups(connection: Connection, period: Period, zone: ZoneInfo) -> Iterator[tuple[Table, list[Period]]]:
@@ -174,7 +183,9 @@ def _whole_days(period: Period, zone: ZoneInfo, until: datetime) -> Period | Non
     return Period(from_at, to_at) if from_at < to_at else None
 
 
-def _closed(connection: Connection, table: Table, spans: Sequence[Period], by: Sequence[GroupBy]) -> Iterator[_Piece]:
+def _closed(
+    connection: Connection, table: Table, spans: Sequence[Period], by: Sequence[GroupBy], key_id: str | None
+) -> Iterator[_Piece]:
     values = [_grouped(table, dimension) for dimension in by]
     within = (and_(table.c.bucket_at >= to_ms(span.from_at), table.c.bucket_at < to_ms(span.to_at)) for span in spans)
     in_state = (
@@ -182,7 +193,7 @@ def _closed(connection: Connection, table: Table, spans: Sequence[Period], by: S
     )
     counts = (func.sum(table.c[name]) for name in USAGE_SUMS if name not in ("requests", *_MONEY))
     query = select(*_named(values), func.sum(table.c.requests), *in_state, *_money(table), *counts)
-    for row in connection.execute(query.where(or_(*within)).group_by(*values)):
+    for row in connection.execute(query.where(or_(*within), *_of_key(table, key_id)).group_by(*values)):
         labels, requested, (true_usd, true_rest, charged_usd, charged_rest), others = _cut(row, len(by))
         money = (true_usd * PICODOLLARS_PER_USD + true_rest, charged_usd * PICODOLLARS_PER_USD + charged_rest)
         yield _Piece(labels, (*requested, 0, *money, *others, 0))
@@ -195,23 +206,24 @@ def _cut(row: Any, dimensions: int) -> tuple[Values, Values, Values, Values]:
     return tuple(row[:dimensions]), row[dimensions:requested], row[requested:money], row[money:]
 
 
-def _open(connection: Connection, period: Period, by: Sequence[GroupBy]) -> Iterator[_Piece]:
+def _open(connection: Connection, period: Period, by: Sequence[GroupBy], key_id: str | None) -> Iterator[_Piece]:
     values = [_grouped(requests, dimension) for dimension in by]
     query = select(*_named(values), func.count()).where(
         requests.c.state == literal_column("'open'"),
         requests.c.id >= id_floor("req", period.from_at),
         requests.c.id < id_floor("req", period.to_at),
+        *_of_key(requests, key_id),
     )
     for row in connection.execute(query.group_by(*values)):
         yield _Piece(tuple(row[: len(by)]), _ordered(requests=row[-1], open=row[-1]))
 
 
-def _adjusted(connection: Connection, period: Period, by: Sequence[GroupBy]) -> Iterator[_Piece]:
+def _adjusted(connection: Connection, period: Period, by: Sequence[GroupBy], key_id: str | None) -> Iterator[_Piece]:
     """What was settled in the period of requests of earlier months; of those in the period too, nothing is missing."""
     values = [_grouped(adjustments, dimension) for dimension in by]
     cleared = and_(adjustments.c.seq == 1, adjustments.c.request_id >= id_floor("req", period.from_at))
     query = select(*_named(values), *_money(adjustments), func.count(), func.sum(case((cleared, 1), else_=0))).where(
-        LATE, *dated(period.from_at, period.to_at)
+        LATE, *dated(period.from_at, period.to_at), *_of_key(adjustments, key_id)
     )
     for row in connection.execute(query.group_by(*values)):
         true_usd, true_rest, charged_usd, charged_rest, count, known = row[len(by) :]

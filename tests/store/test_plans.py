@@ -14,11 +14,13 @@ from sqlalchemy import Connection, event
 
 from app.accounts.corrections import resolution
 from app.accounts.keyring import Keyring
+from app.core.budgets import Budget, BudgetPeriod
+from app.core.limits import Limits
 from app.core.records import Outcome, RefusalReason, State
 from app.core.refused import RefusalFilter
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
-from app.store import adjustments, queries, refusals, resolve, search, statements, totals
+from app.store import adjustments, queries, refusals, resolve, search, standing, statements, totals
 from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
 from app.store.verify_books import verify_adjustments
@@ -39,6 +41,10 @@ def _in_state(state: State, connection: Connection) -> Any:
 
 def _usage_by(by: tuple[GroupBy, ...], connection: Connection) -> Any:
     return totals.usage_report(connection, PERIOD, by, UTC_ZONE)
+
+
+def _usage_of_key_by(by: GroupBy, connection: Connection) -> Any:
+    return totals.usage_report(connection, PERIOD, (by,), UTC_ZONE, "key_known")
 
 
 def _with(name: str, value: Any, connection: Connection) -> Any:
@@ -91,6 +97,7 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "by our id": lambda c: queries.find_request(c, "req_known"),
     "by response id": lambda c: queries.find_request(c, "resp_known"),
     "by upstream id": lambda c: queries.find_request(c, "up_known"),
+    "of a key by any id": lambda c: queries.find_request(c, "known", "key_known"),
     **{f"with {name} {value}": partial(_with, name, value) for name, values in FILTERS.items() for value in values},
     "with many conditions": lambda c: search.list_requests(
         c, RequestFilter(key="alice", model="openai/*", status=(500, 599), tag="prod", state=State.SETTLED), None, 10
@@ -108,6 +115,7 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "end of the feed": queries.last_closed_seq,
     **{f"usage by {by}": partial(_usage_by, (by,)) for by in GroupBy},
     **{f"usage by {pair}": partial(_usage_by, pair) for pair in itertools.combinations(GroupBy, 2)},
+    **{f"usage of a key by {by}": partial(_usage_of_key_by, by) for by in GroupBy},
     "verify": lambda c: verify_step(c, 0, 10),
     "verify adjustments": lambda c: verify_adjustments(c, ""),
     **{name: partial(_refused, wanted) for name, wanted in REFUSED.items()},
@@ -172,6 +180,8 @@ INDICES = {
     "refused of a key": "SEARCH refusals USING INDEX refusals_key (key_id=? AND id>? AND id<?)",
     "refused of a team": "SEARCH refusals USING PRIMARY KEY (id>? AND id<?)",
     "refused in a period": "SEARCH refusal_counts USING PRIMARY KEY (bucket_at>? AND bucket_at<?)",
+    "of a key by any id": "requests USING PRIMARY KEY (id=?)",
+    "usage of a key by model": "requests USING INDEX requests_open (id>? AND id<?)",
     "usage by key": "usage_days USING PRIMARY KEY (bucket_at>? AND bucket_at<?",
 }
 
@@ -186,6 +196,15 @@ async def test_a_rare_value_is_found_through_its_own_index(store: Store, name: s
     await store.settle(settled(intent.request_id), 1)
     steps = await store.read(plans, QUESTIONS[name])
     assert [step for step in steps if INDICES[name] in step], steps
+
+
+async def test_what_binds_a_key_is_found_by_its_owners(store: Store) -> None:
+    """Three owners' rows, however many keys and windows there are."""
+    await a_holder(store, budgets=(Budget(1, BudgetPeriod.DAY),), limits=Limits(rpm=1))
+    steps = await store.read(plans, lambda c: standing.key_standing(c, "alice", PERIOD.from_at))
+    for table in ("keys", "windows", "requests", "usage"):
+        assert not any(step.startswith(f"SCAN {table}") for step in steps), steps
+    assert any("windows USING PRIMARY KEY (owner_id=? AND period=?)" in step for step in steps), steps
 
 
 async def test_pruning_reads_an_index_and_deletes_by_id(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
