@@ -23,7 +23,7 @@ from app import __version__
 from app.accounts.catalog import Catalog
 from app.accounts.credits import CreditsWatch
 from app.accounts.pricing import Pricing
-from app.admin import build_admin
+from app.admin import build_admin, build_me
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
 from app.outgoing.credits import fetch_credits
@@ -127,6 +127,7 @@ class Gateway:
         for path in sorted(PATHS):
             app.router.routes.append(Route(path.decode(), endpoint=self.endpoint, methods=None))
         app.include_router(build_admin(self.services))
+        app.include_router(build_me(self.services))
         app.include_router(models_router(self.services.keyring, self.catalog))
         app.add_api_route("/healthz", healthz, tags=["health"])
         app.add_api_route("/readyz", self._readyz, tags=["health"])

@@ -34,6 +34,7 @@ WRITE = {
     "grace": "Write how long the old secret stays valid: 30m, 24h, 7d, or 0.",
     "format": "Write csv, jsonl or parquet.",
     "by": "Write one or two of key, team, model, day, tag: by=key or by=key,model.",
+    "own_by": "Write one or two of key, model, day, tag: by=model or by=day,model.",
     "status": "Write a status such as 200, or a class such as 5xx.",
     "outcome": f"Write one of {', '.join(Outcome)}.",
     "min_cost": "Write the least true cost in USD, such as 0.01.",
@@ -195,6 +196,10 @@ class PeriodQuery(Strict):
 
 class UsageQuery(PeriodQuery):
     by: list[str] = Field(["key"], description=WRITE["by"])
+
+
+class OwnUsageQuery(PeriodQuery):
+    by: list[str] = Field(["key"], description=WRITE["own_by"])
 
 
 class ExportQuery(PeriodQuery):

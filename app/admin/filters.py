@@ -24,11 +24,12 @@ _STATUS = re.compile(r"([1-5])(?:xx|([0-9]{2}))", re.IGNORECASE)
 FIRST_DAY = "1970-01-02"
 
 
-def groups_asked(by: list[str]) -> tuple[GroupBy, ...]:
-    """`by=key&by=model` or `by=key,model`. Raises: `ApiError` 400."""
+def groups_asked(by: list[str], *, own: bool = False) -> tuple[GroupBy, ...]:
+    """`by=key&by=model` or `by=key,model`; `own`: of one key, so by no team. Raises: `ApiError` 400."""
     names = [name for text in by for name in text.split(",")]
-    if len(names) not in (1, 2) or len(set(names)) < len(names) or not set(names) <= set(GroupBy):
-        raise bad_request(f"by: {','.join(names)[:60]!r} is not what usage is grouped by. {WRITE['by']}", "by")
+    known, hint = (set(GroupBy) - {GroupBy.TEAM}, WRITE["own_by"]) if own else (set(GroupBy), WRITE["by"])
+    if len(names) not in (1, 2) or len(set(names)) < len(names) or not set(names) <= known:
+        raise bad_request(f"by: {','.join(names)[:60]!r} is not what usage is grouped by. {hint}", "by")
     return tuple(GroupBy(name) for name in names)
 
 

@@ -1,7 +1,8 @@
-"""The way through every admin route: authority first, then the verb, and each failure in OpenAI's shape.
+"""The way through every route: authority first, then the verb, and each failure in OpenAI's shape.
 
 Lives here: what an exception becomes on the wire. The credential is checked before anything
-of the request is read or validated. Called by `api.build_admin`, which binds the admin token.
+of the request is read or validated. Called by `api.build_admin`, which binds the admin token, and by
+`me.build_me`, which binds the team keys.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from app.settings import AdminToken
 from app.store.port import LedgerUnavailable
 
 
-class AdminRoute(APIRoute):
-    """One route of the control plane; `admin_routes` binds it to its token."""
+class GuardedRoute(APIRoute):
+    """One route that somebody must have the authority for."""
 
-    admin_token: ClassVar[AdminToken]
+    async def admit(self, request: Request) -> None:
+        """Lets a request with the right credential through. Raises: `ApiError`, `LedgerUnavailable`."""
+        raise NotImplementedError
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             try:
-                authorize(request.scope, self.admin_token.current())
+                await self.admit(request)
                 return await answer(request)
             except ApiError as error:
                 return error_response(error)
@@ -44,6 +47,15 @@ class AdminRoute(APIRoute):
                 return error_response(ledger_unavailable())
 
         return guarded
+
+
+class AdminRoute(GuardedRoute):
+    """One route of the control plane; `admin_routes` binds it to its token."""
+
+    admin_token: ClassVar[AdminToken]
+
+    async def admit(self, request: Request) -> None:
+        authorize(request.scope, self.admin_token.current())
 
 
 def admin_routes(admin_token: AdminToken) -> type[AdminRoute]:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from app.admin import build_admin
+from app.admin import build_admin, build_me
 from app.cli.in_process import InProcessTransport
 from app.core.clock import now
 from app.core.ids import new_id
@@ -97,6 +97,19 @@ class Books:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def me(self, holder: str, path: str = "", /, **query: Any) -> Any:
+        """What a key's holder gets at /v1/me."""
+        answer = await self.ask_me(holder, path, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def ask_me(self, holder: str, path: str = "", /, **query: Any) -> httpx.Response:
+        """The same, whatever the answer is."""
+        headers = {"authorization": f"Bearer {self.secrets[holder]}"}
+        answer = await self.client.get(f"/v1/me{path}", params=query, headers=headers)
+        assert answer.headers["cache-control"] == "no-store"
+        return answer
+
     async def refused(self, method: str, path: str, **sent: Any) -> tuple[int, dict[str, Any]]:
         """The status and the error of a request that must be refused."""
         answer = await self.client.request(method, f"/admin/v1/{path}", **sent)
@@ -114,6 +127,7 @@ async def opened_books(directory: Path, **settings: Any) -> AsyncIterator[Books]
     )
     app = FastAPI()
     app.include_router(build_admin(services))
+    app.include_router(build_me(services))
     client = httpx.AsyncClient(transport=InProcessTransport(app), base_url="http://gateway", headers=ADMIN)
     try:
         async with client:
