@@ -38,6 +38,7 @@ COMMANDS = {
     "alerts": Lazy("app.cli.alerts:app", "Alerts: who is told, and what was."),
     "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare."),
     "audit": Lazy("app.cli.audit:audit", "Who changed what, and when."),
+    "me": Lazy("app.cli.me:me", "What a team key may do, has spent and has left."),
     "connect": Lazy("app.cli.connect:connect", "Print what a client needs to use a key."),
     "config": Lazy("app.cli.config:app", "Show and check the settings."),
     "admin-token": Lazy("app.cli.admin_token:app", "Show or replace the admin token."),

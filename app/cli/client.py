@@ -47,16 +47,21 @@ EXIT_CODES = {400: Code.USAGE, 404: Code.NOT_FOUND, 409: Code.CONFLICT}
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """An open way to an admin API, and how to say where it is."""
+    """An open way to an API, how to say where it is, and what to say when it stays shut."""
 
     client: httpx.AsyncClient
     where: str
     running: bool  # False: this process opened the ledger, no gateway runs
     close: contextlib.AsyncExitStack
+    api: str = API  # what every path begins with
+    refused: str = "{where} refused IRG_ADMIN_TOKEN. {message}"
 
 
 class Gateway:
-    """The admin API, called one request at a time. Every failure is a `Failure` with its sentence and exit code."""
+    """The admin API, or a key holder's, called one request at a time.
+
+    Every failure is a `Failure` with its sentence and exit code.
+    """
 
     def __init__(self, runner: asyncio.Runner, reached: Reached) -> None:
         self._runner = runner
@@ -84,7 +89,7 @@ class Gateway:
 
     def download(self, path: str, query: Mapping[str, Any] | None, head: dict[str, str]) -> Iterator[bytes]:
         """The same; before the first piece comes, `head` is filled with the answer's headers."""
-        request = self._reached.client.build_request("GET", API + path, params=_given(query))
+        request = self._reached.client.build_request("GET", self._reached.api + path, params=_given(query))
         with self._failures():
             response = self._runner.run(self._send(request, stream=True))
             try:
@@ -98,7 +103,8 @@ class Gateway:
     def _call(
         self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> Any:
-        request = self._reached.client.build_request(method, API + path, params=_given(query), json=body)
+        url = self._reached.api + path
+        request = self._reached.client.build_request(method, url, params=_given(query), json=body)
         with self._failures():
             return self._runner.run(self._send(request)).json()
 
@@ -108,7 +114,7 @@ class Gateway:
             return response
         await response.aread()
         await response.aclose()
-        raise _refusal(response, self._reached.where)
+        raise _refusal(response, self._reached)
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -150,10 +156,10 @@ async def _reach(values: Settings, *, makes: bool) -> Reached:
         return await _over_the_network(values, values.url)
     deadline = time.monotonic() + BUSY_WAIT_SECONDS
     while True:
-        holder = _holder(values)
+        holder = holder_of(values)
         if holder is not None and holder.socket is not None:
             where = f"The gateway on {values.database_path} (process {holder.pid})"
-            return await _open(httpx.AsyncHTTPTransport(uds=str(holder.socket)), where)
+            return await opened(httpx.AsyncHTTPTransport(uds=str(holder.socket)), where)
         if holder is None and (reached := await _in_process(values, makes=makes)) is not None:
             return reached
         if time.monotonic() > deadline:
@@ -174,18 +180,18 @@ async def _over_the_network(values: Settings, url: str) -> Reached:
             "On the gateway's machine: irg admin-token show.",
             Code.SETTINGS,
         )
-    transport = httpx.AsyncHTTPTransport(verify=_trusted())
-    return await _open(transport, url, token=values.admin_token.get_secret_value(), base_url=url)
+    transport = httpx.AsyncHTTPTransport(verify=trusted())
+    return await opened(transport, url, token=values.admin_token.get_secret_value(), base_url=url)
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Certificates as the operating system trusts them."""
     import truststore
 
     return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _holder(values: Settings) -> Holder | None:
+def holder_of(values: Settings) -> Holder | None:
     from app.store.lock import running_holder
 
     try:
@@ -226,10 +232,10 @@ async def _in_process(values: Settings, *, makes: bool) -> Reached | None:
     app = FastAPI(openapi_url=None)
     app.include_router(build_admin(services))
     where = f"The ledger at {values.database_path}"
-    return await _open(InProcessTransport(app), where, token=token, services=services)
+    return await opened(InProcessTransport(app), where, token=token, services=services)
 
 
-async def _open(
+async def opened(
     transport: httpx.AsyncBaseTransport,
     where: str,
     *,
@@ -253,13 +259,14 @@ async def _open(
     return Reached(client, where, services is None, close)
 
 
-def _refusal(response: httpx.Response, where: str) -> Failure:
+def _refusal(response: httpx.Response, reached: Reached) -> Failure:
+    where = reached.where
     try:
         message = str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return Failure(f"{where} answered with status {response.status_code}, not as a gateway does.")
     if response.status_code in (401, 403):
-        return Failure(f"{where} refused IRG_ADMIN_TOKEN. {message}")
+        return Failure(reached.refused.format(where=where, message=message))
     return Failure(message, EXIT_CODES.get(response.status_code, Code.FAILED))
 
 
