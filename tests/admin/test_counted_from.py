@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from app.admin.lines import fields_of
 from app.core.holds import Billing
 from app.core.records import Cost, Outcome, Reading, State
 from app.core.views import AdjustmentRecord, Resolved
-from tests.admin.books import Books
+from tests.admin.books import Books, opened_books
 
 AT = datetime(2026, 11, 22, 23, 53, 3, tzinfo=UTC)
 
@@ -48,14 +49,20 @@ async def booked(books: Books) -> dict[str, dict[str, str | None]]:
 
 
 @pytest.mark.parametrize("billing", Billing)
-async def test_every_way_out_says_the_same(books: Books, billing: Billing) -> None:
-    """The list, the one request, and each export."""
-    books.services.reports.billing = billing
+async def test_every_way_out_says_the_same(tmp_path: Path, billing: Billing) -> None:
+    """The list, the one request, each export, and the key's own view: as `IRG_BILLING` says."""
+    async with opened_books(tmp_path, billing=billing.value) as books:
+        await _agree(books, billing)
+
+
+async def _agree(books: Books, billing: Billing) -> None:
     expected = {ident: counts[billing] for ident, counts in (await booked(books)).items()}
     listed = (await books.get("requests"))["items"]
     assert {item["id"]: item["counted_from"] for item in listed} == expected
     for ident, counts in expected.items():
         assert (await books.get(f"requests/{ident}"))["counted_from"] == counts
+    own = (await books.me("alice", "/requests"))["items"]
+    assert {item["id"]: item["counted_from"] for item in own} == expected
     lines = await books.client.get("/admin/v1/export", params={"format": "jsonl"})
     told = [json.loads(line) for line in lines.text.splitlines()]
     assert {line["id"]: line["counted_from"] for line in told} == expected
@@ -70,14 +77,14 @@ async def test_every_way_out_says_the_same(books: Books, billing: Billing) -> No
 
 
 @pytest.mark.parametrize("billing", Billing)
-async def test_a_resolution_tells_what_counts_now(books: Books, billing: Billing) -> None:
+async def test_a_resolution_tells_what_counts_now(tmp_path: Path, billing: Billing) -> None:
     """A cost that a person told counts as any other."""
-    books.services.reports.billing = billing
-    await books.key()
-    ident = await books.book(true_cost=None)
-    said = {"cost": "0.5", "charged": "0.6", "reason": "as billed"}
-    done = (await books.client.post(f"/admin/v1/requests/{ident}/resolve", json=said)).json()
-    assert [item["counted_from"] for item in done["items"]] == [billing]
+    async with opened_books(tmp_path, billing=billing.value) as books:
+        await books.key()
+        ident = await books.book(true_cost=None)
+        said = {"cost": "0.5", "charged": "0.6", "reason": "as billed"}
+        done = (await books.client.post(f"/admin/v1/requests/{ident}/resolve", json=said)).json()
+        assert [item["counted_from"] for item in done["items"]] == [billing]
 
 
 @pytest.mark.parametrize("billing", Billing)
