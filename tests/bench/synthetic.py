@@ -117,7 +117,7 @@ def _request(
     request_id, created_ms, took = new_id("req", at), to_ms(at), chance.randrange(200, 30_000)
     begun = (request_id, created_ms, *key, model, number % 2, 0, 0, "inst_synthetic")
     upstream = f"up-{number:09d}" if number % 3 else None
-    ended = (upstream, took // 3, took, created_ms + took, number + 1)
+    ended = (upstream, took // 3, took, created_ms + took, number + 1, 0, 0)  # nothing was held
     nothing = (None,) * 5
     kind = chance.randrange(1000)
     if kind < FREE:
