@@ -22,6 +22,7 @@ from tests.simulated_upstream import SimulatorUnderTest
 DOCKER_TESTS = "tests/scenarios/docker/"
 
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
 hypothesis_settings.load_profile("default")
 
 
