@@ -9,6 +9,7 @@ import pytest
 
 from app.store.engine import open_store
 from app.store.port import Store
+from tests.store.limited import LimitedLedger
 
 
 @pytest.fixture
@@ -21,3 +22,12 @@ async def store(path: Path) -> AsyncIterator[Store]:
     opened = await open_store(path)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncIterator[LimitedLedger]:
+    """With limits, and a clock that stands: on a Monday."""
+    opened = LimitedLedger(path, "2026-11-02T12:00")
+    await opened.open()
+    yield opened
+    await opened.close()

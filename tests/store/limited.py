@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from app.core.budgets import parse_budget
 from app.core.holds import Billing, Counting
 from app.core.limits import Limits
 from app.core.money import format_usd, parse_usd
-from app.core.owners import BudgetRecord, LimitsChange, NewKey
+from app.core.owners import BudgetRecord, KeyChange, LimitsChange, NewKey
 from app.core.records import Admitted, Asked, Prices, Refused
 from app.store.engine import open_store
 from app.store.port import Store
-from app.store.schema_limits import windows
+from app.store.schema_limits import alerts, windows
 from tests.store.entries import Holder, settled
 
 
@@ -85,6 +86,10 @@ class LimitedLedger:
         change = LimitsChange(budgets=tuple(parse_budget(text) for text in budgets))
         return (await self.keyring.create_team(name, change)).id
 
+    async def set_budgets(self, key: str, *budgets: str) -> None:
+        change = LimitsChange(budgets=tuple(parse_budget(text) for text in budgets))
+        await self.keyring.change(key, KeyChange(limits=change))
+
     # --- requests -------------------------------------------------------------------------
 
     async def ask(self, holder: Holder, hold: str = "0.01", **fields: Any) -> Admitted | Refused:
@@ -119,6 +124,12 @@ class LimitedLedger:
         query = select(windows).where(windows.c.owner_id == owner_id).order_by(windows.c.starts_at, windows.c.period)
         found = await self.store.read(lambda connection: connection.execute(query).all())
         return [(row.period, _at(row.starts_at), _at(row.ends_at), row.settled, row.kept, row.held) for row in found]
+
+    async def alerts(self, kind: str) -> list[int]:
+        """The thresholds that were told of, in their order."""
+        query = select(alerts.c.facts).where(alerts.c.kind == kind).order_by(alerts.c.id)
+        found = await self.store.read(lambda connection: connection.scalars(query).all())
+        return [json.loads(facts)["threshold_percent"] for facts in found]
 
     async def verify(self) -> None:
         """Every sum is what the rows say."""

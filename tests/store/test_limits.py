@@ -1,109 +1,81 @@
-"""Budgets, rates and limits of what runs, over a real ledger and a clock that the tests move."""
+"""Budgets over a real ledger and a clock that tests move: changed while requests run, spent by costs of all kinds."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.core.budgets import parse_budget
+from app.core.holds import Counting
 from app.core.limits import GATEWAY, Limits
-from app.core.money import SUM_MAX
-from app.core.owners import KeyChange, LimitsChange
-from app.core.records import Admitted, Allowance, Asked, RefusalReason, Scope
-from tests.store.entries import rows, settled
-from tests.store.limited import LimitedLedger, utc
+from app.core.money import SUM_MAX, parse_usd
+from app.core.owners import KeyChange
+from app.core.records import Admitted, Outcome, Reading, RefusalReason, Refused, Scope, Settlement, State
+from tests.store.entries import crashed_copy, free, rows, settled
+from tests.store.limited import BY_TRUE_COST, NOTHING_UNKNOWN_COUNTS, LimitedLedger
+
+USD = 10**12
+MILLI = 10**9
 
 
-@pytest.fixture
-async def ledger(path: Path) -> AsyncIterator[LimitedLedger]:
-    opened = LimitedLedger(path, "2026-11-02T12:00")  # a Monday
-    await opened.open()
-    yield opened
-    await opened.close()
+# --- changes while requests run --------------------------------------------------------------
 
 
-# --- clocks --------------------------------------------------------------------------------
-
-
-async def test_a_clock_that_was_set_back_locks_nobody_out(ledger: LimitedLedger) -> None:
-    """What then lies in the future counts as of the first request that is asked for: a minute later it is over."""
-    alice = await ledger.holder("alice", limits=Limits(rpm=2))
-    for _ in range(2):
-        await ledger.store.settle(settled(await ledger.admit(alice)), 5)
-    ledger.clock.move(hours=-1)
-    for _ in range(3):
-        refused = await ledger.refused(alice)
-        assert refused.reason is RefusalReason.REQUESTS_PER_MINUTE
-        assert refused.retry_after_ms is not None
-        ledger.clock.move(seconds=20)
-    assert isinstance(await ledger.ask(alice), Admitted)
-
-
-async def test_a_window_begins_with_the_first_request_that_is_asked_for(ledger: LimitedLedger) -> None:
-    """Also with one that is refused: what the new window has spent is not summed up for each of them again."""
-    alice = await ledger.holder("alice", "0/day")
-    ledger.clock.move(days=1)
-    for _ in range(2):
-        assert (await ledger.refused(alice)).reason is RefusalReason.BUDGET_SPENT
-    edges = [(begins, ends) for _, begins, ends, *_ in await ledger.windows(alice.key.id)]
-    assert edges == [(utc(f"2026-11-0{day}"), utc(f"2026-11-0{day + 1}")) for day in (2, 3)]
-
-
-# --- rates ---------------------------------------------------------------------------------
-
-
-async def test_a_limit_that_is_set_anew_knows_the_last_minute(ledger: LimitedLedger) -> None:
-    """Requests count when they were made, tokens when they were known; taking a limit away forgets nothing."""
-    limits = Limits(rpm=3, tpm=100)
-    alice = await ledger.holder("alice", limits=limits)
-    long = await ledger.admit(alice, asked=Asked(max_output_tokens=1))
-    ledger.clock.move(minutes=10)
-    await ledger.admit(alice, asked=Asked(max_output_tokens=1))
-    await ledger.store.settle(settled(long), 5)  # 36 tokens
-    ledger.clock.move(seconds=30)
-    for wanted in (Limits(), limits):
-        change = LimitsChange(rpm=wanted.rpm, tpm=wanted.tpm)
-        await ledger.keyring.change("alice", KeyChange(limits=change))
-    verdict = await ledger.ask(alice, asked=Asked(max_output_tokens=2))
-    assert isinstance(verdict, Admitted)
-    assert verdict.allowances.requests == Allowance(3, 1, 60_000)
-    assert verdict.allowances.tokens == Allowance(100, 100 - 36 - 1 - 2, 30_000)
-
-
-# --- calendars -----------------------------------------------------------------------------
-
-
-async def test_after_a_change_of_the_calendar_a_window_begins_where_the_last_one_ended(ledger: LimitedLedger) -> None:
-    """Nothing counts twice: neither in what decides nor in what is shown, also when it is changed back."""
+async def test_a_changed_budget_counts_at_once_with_all_that_was_and_runs(ledger: LimitedLedger) -> None:
+    """Lowered below what is held, raised, taken away, set again for another period: nothing is forgotten."""
     alice = await ledger.holder("alice", "1/day")
-    await ledger.close()
-    await ledger.open(zone="Europe/Berlin")
-    bob = await ledger.holder("bob", "1/day")
-    await ledger.spend(bob, "0.90")
-    ledger.clock.at = utc("2026-11-02T23:30")  # the next day in Berlin; alice's and UTC's day is not over
-    assert await ledger.budgets(alice) == {"day": ("0.00", "0.00")}
-    await ledger.close()
-    await ledger.open(zone="UTC")
-    assert await ledger.budgets(bob) == {"day": ("0.00", "0.00")}
-    await ledger.spend(bob, "0.80")
-    assert await ledger.budgets(bob) == {"day": ("0.80", "0.00")}
-    ledger.clock.at = utc("2026-11-03T00:00")
-    await ledger.spend(bob, "0.70")
-    await ledger.close()
-    await ledger.open(zone="Europe/Berlin")
-    ledger.clock.at = utc("2026-11-04T00:00")
-    await ledger.spend(bob, "0.60")
-    edges = [(begins, ends, spent) for _, begins, ends, spent, *_ in await ledger.windows(bob.key.id)]
-    assert edges == [
-        (utc("2026-11-01T23:00"), utc("2026-11-02T23:00"), 900_000_000_000),
-        (utc("2026-11-02T23:00"), utc("2026-11-03T00:00"), 800_000_000_000),
-        (utc("2026-11-03T00:00"), utc("2026-11-04T00:00"), 700_000_000_000),
-        (utc("2026-11-04T00:00"), utc("2026-11-04T23:00"), 600_000_000_000),
-    ]
+    await ledger.spend(alice, "0.20")
+    running = [await ledger.admit(alice, "0.30") for _ in range(2)]
+    await ledger.set_budgets("alice", "0.40/day")
+    assert (await ledger.refused(alice, "0.10")).reason is RefusalReason.BUDGET_HELD
+    assert (await ledger.refused(alice, "0.21")).reason is RefusalReason.BUDGET_SPENT
+    await ledger.set_budgets("alice", "0.90/day")
+    running.append(await ledger.admit(alice, "0.10"))
+    assert (await ledger.refused(alice, "0.01")).reason is RefusalReason.BUDGET_HELD
+    await ledger.set_budgets("alice")
+    without = await ledger.admit(alice, "0.70")
+    await ledger.store.settle(settled(running.pop(), "0.05"), 5)
+    await ledger.set_budgets("alice", "1/week", "2/total")
+    assert await ledger.budgets(alice) == {"week": ("0.25", "0.60"), "total": ("0.25", "0.60")}
+    await ledger.store.settle(settled(without, "0.50"), 5)
+    assert await ledger.budgets(alice) == {"week": ("0.75", "0.60"), "total": ("0.75", "0.60")}
+    await ledger.store.settle(settled(running.pop(), "0.30"), 5)
+    await ledger.store.settle(free(running.pop()), 5)
+    assert await ledger.budgets(alice) == {"week": ("1.05", "0.00"), "total": ("1.05", "0.00")}
+    assert (await ledger.refused(alice, "0.01")).reason is RefusalReason.BUDGET_SPENT
     await ledger.verify()
+
+
+async def test_a_team_that_a_key_leaves_keeps_what_was_made_in_it(ledger: LimitedLedger) -> None:
+    """Requests count for the team that the key belonged to, while they run and when they end."""
+    blue, red = await ledger.team("blue", "1/day"), await ledger.team("red", "1/day")
+    alice = await ledger.holder("alice", team="blue")
+    running = await ledger.admit(alice, "0.80")
+    await ledger.keyring.change("alice", KeyChange(team="red"))
+    await ledger.admit(alice, "0.70")
+    await ledger.store.settle(settled(running, "0.90"), 5)
+    found = {team: [row[3:] for row in await ledger.windows(team)] for team in (blue, red)}
+    assert found == {blue: [(900 * MILLI, 0, 0)], red: [(0, 0, 700 * MILLI)]}
+    await ledger.verify()
+
+
+async def test_each_threshold_is_told_once(ledger: LimitedLedger) -> None:
+    """When it is reached, by whatever reaches it; not again after a change of the amount within the same window."""
+    alice = await ledger.holder("alice", "1/day")
+    for cost, told in (("0.49", []), ("0.01", [50]), ("0.29", [50]), ("0.21", [50, 80, 100])):
+        await ledger.spend(alice, cost)
+        assert await ledger.alerts("budget") == told
+    await ledger.set_budgets("alice", "1.10/day")
+    await ledger.spend(alice, "0.10")
+    assert await ledger.alerts("budget") == [50, 80, 100]
+    ledger.clock.move(days=1)
+    await ledger.spend(alice, "0.60")
+    assert await ledger.alerts("budget") == [50, 80, 100, 50]
+    await ledger.set_budgets("alice", "0.60/day")
+    assert await ledger.alerts("budget") == [50, 80, 100, 50, 80, 100]
 
 
 # --- money ---------------------------------------------------------------------------------
@@ -128,3 +100,114 @@ async def test_absurd_costs_are_booked_all_the_same(ledger: LimitedLedger) -> No
         refused = await ledger.refused(alice)
         assert refused.hit is not None
         assert refused.hit.scope is Scope.GATEWAY
+
+
+@pytest.mark.parametrize(("amount", "hold"), [("1.00", "0.01"), ("10.00", "0.07"), ("0.999", "0.001")])
+async def test_a_thousand_at_once_are_admitted_to_the_last_that_fits(
+    ledger: LimitedLedger, amount: str, hold: str
+) -> None:
+    """In batches as they come, from the keys of a team: exactly as many holds as the amount has room for."""
+    await ledger.team("blue", f"{amount}/month")
+    holders = [await ledger.holder(f"key-{number}", team="blue") for number in range(8)]
+
+    async def some(number: int) -> list[Admitted | Refused]:
+        return [await ledger.ask(holders[(number + each) % 8], hold) for each in range(25)]
+
+    verdicts = [verdict for found in await asyncio.gather(*(some(number) for number in range(40))) for verdict in found]
+    admitted = [verdict.request_id for verdict in verdicts if isinstance(verdict, Admitted)]
+    assert len(admitted) == min(1000, parse_usd(amount) // parse_usd(hold))
+    assert {one.reason for one in verdicts if isinstance(one, Refused)} <= {RefusalReason.BUDGET_HELD}
+    await asyncio.gather(*(ledger.store.settle(free(request_id), 5) for request_id in admitted))
+    await ledger.admit(holders[0], amount)
+    await ledger.verify()
+
+
+async def test_a_budget_of_nothing_refuses_whatever_may_cost_something(ledger: LimitedLedger) -> None:
+    """It never resets to more; what surely costs nothing passes."""
+    alice = await ledger.holder("alice", "0/day")
+    for _ in range(2):
+        assert (await ledger.refused(alice, "0.000000000001")).reason is RefusalReason.BUDGET_SPENT
+        await ledger.spend(alice, "0")
+        ledger.clock.move(days=1)
+
+
+# --- what nobody can tell --------------------------------------------------------------------
+
+
+def _unknown(request_id: str, status: int | None) -> Settlement:
+    outcome = Outcome.UPSTREAM_ERROR if status else Outcome.UPSTREAM_DISCONNECTED
+    return Settlement(request_id, State.UNKNOWN, outcome, Reading(), status, unknown_reason="no_cost")
+
+
+@pytest.mark.parametrize("counting", [Counting(), NOTHING_UNKNOWN_COUNTS], ids=["hold", "nothing"])
+async def test_half_an_hour_of_failing_upstream_blocks_no_budget(path: Path, counting: Counting) -> None:
+    """500s to every request and both retries of the SDKs: nothing was told, nothing is kept."""
+    ledger = LimitedLedger(path, "2026-11-02T12:00")
+    await ledger.open(counting=counting)
+    alice = await ledger.holder("alice", "1/day")
+    for _ in range(30 * 4):
+        for retry in range(3):
+            request_id = await ledger.admit(alice, "0.30", sdk_retry=retry)
+            await ledger.store.settle(_unknown(request_id, 500), 5)
+            ledger.clock.move(seconds=1)
+        ledger.clock.move(seconds=12)
+    assert await ledger.budgets(alice) == {"day": ("0.00", "0.00")}
+    await ledger.verify()
+    await ledger.close()
+
+
+@pytest.mark.parametrize("status", [None, 200, 408])
+async def test_an_unknown_cost_counts_as_its_hold_unless_the_operator_says_nothing(
+    ledger: LimitedLedger, status: int | None
+) -> None:
+    """What was kept stays kept when that changes; it is spent, not held: no waiting helps."""
+    alice = await ledger.holder("alice", "1/day")
+    await ledger.store.settle(_unknown(await ledger.admit(alice, "0.60"), status), 5)
+    assert await ledger.budgets(alice) == {"day": ("0.60", "0.00")}
+    assert (await ledger.refused(alice, "0.50")).reason is RefusalReason.BUDGET_SPENT
+    await ledger.close()
+    await ledger.open(counting=NOTHING_UNKNOWN_COUNTS)
+    for _ in range(3):
+        await ledger.store.settle(_unknown(await ledger.admit(alice, "0.40"), status), 5)
+    assert await ledger.budgets(alice) == {"day": ("0.60", "0.00")}
+    await ledger.verify()
+
+
+@pytest.mark.parametrize("counting", [Counting(), NOTHING_UNKNOWN_COUNTS], ids=["hold", "nothing"])
+async def test_what_a_crash_left_running_is_counted_once(
+    ledger: LimitedLedger, tmp_path: Path, counting: Counting
+) -> None:
+    """Its requests become unknown: their holds are kept (or not), nothing is held, nothing runs; also after another."""
+    alice = await ledger.holder("alice", "1/day", limits=Limits(concurrency=3))
+    await ledger.spend(alice, "0.10")
+    for _ in range(3):
+        await ledger.admit(alice, "0.20")
+    for crash in range(2):
+        copy = crashed_copy(ledger.path, tmp_path / f"crash-{crash}")
+        await ledger.close()
+        await ledger.open(counting=counting, path=copy)
+        kept = "0.70" if counting.unknown_keeps_hold else "0.10"
+        assert await ledger.budgets(alice) == {"day": (kept, "0.00")}
+        await ledger.verify()
+    running = [await ledger.admit(alice, "0.05") for _ in range(3)]
+    assert (await ledger.refused(alice, "0.05")).reason is RefusalReason.CONCURRENCY
+    assert len(running) == 3
+
+
+async def test_a_window_counts_the_cost_that_was_billed_by_when_it_began(ledger: LimitedLedger) -> None:
+    """Another setting counts from the next window on; a cost that is alone counts either way."""
+    alice = await ledger.holder("alice", "1/day")
+    await ledger.spend(alice, "0.00995")  # charged 0.0100
+    await ledger.close()
+    await ledger.open(counting=BY_TRUE_COST)
+    await ledger.spend(alice, "0.00995")
+    assert await ledger.budgets(alice) == {"day": ("0.02", "0.00")}
+    ledger.clock.move(days=1)
+    await ledger.spend(alice, "0.00995")
+    only_charged = settled(await ledger.admit(alice), "0.00995")
+    await ledger.store.settle(replace(only_charged, reading=replace(only_charged.reading, true_cost=None)), 5)
+    assert await ledger.budgets(alice) == {"day": ("0.01995", "0.00")}
+    await ledger.set_budgets("alice")
+    await ledger.set_budgets("alice", "1/day", "1/month")
+    assert await ledger.budgets(alice) == {"day": ("0.01995", "0.00"), "month": ("0.03985", "0.00")}
+    await ledger.verify()
