@@ -49,10 +49,8 @@ def cell(record: Mapping[str, Any], field: str) -> str:
     if field == "budgets":
         return ", ".join(budget(one) for one in record["budgets"]) or "-"
     if field == "limits":
-        units = {"rpm": "requests/min", "tpm": "tokens/min", "concurrency": "at once"}
-        return (
-            ", ".join(f"{record['limits'][n]} {u}" for n, u in units.items() if record["limits"][n] is not None) or "-"
-        )
+        limits = record["limits"]
+        return ", ".join(f"{limits[name]} {unit}" for name, unit in _UNITS.items() if limits[name] is not None) or "-"
     return text(record[field])
 
 

@@ -56,7 +56,7 @@ class Window:
 
     def end(self, hold: int, kept: int, cost: Cost | None) -> None:
         """A request that was held for is closed: its cost is known, or something is kept for it, or neither."""
-        self.held = max(0, self.held - hold)  # as above
+        self.held = max(0, self.held - hold)  # as in `Standing.end`
         self.kept = min(SUM_MAX, self.kept + kept)
         if cost is not None:
             self.settled = min(SUM_MAX, self.settled + cost.picodollars)

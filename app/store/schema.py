@@ -3,7 +3,7 @@
 Times are integers: milliseconds since 1970, UTC (`…_at`). Money is an integer of 10⁻¹² USD
 beside the token as received. Lists (tags, model patterns) are sorted JSON arrays as text.
 Every table is STRICT: SQLite would otherwise turn an integer that is too large into a float.
-The tables of limits are in `schema_limits`.
+The tables of limits are in `schema_limits`, the audit log is in `schema_audit`.
 """
 
 from __future__ import annotations
