@@ -14,13 +14,26 @@ from sqlalchemy import Connection, event
 
 from app.accounts.corrections import resolution
 from app.accounts.keyring import Keyring
-from app.core.budgets import Budget, BudgetPeriod
-from app.core.limits import Limits
+from app.core.budgets import Budget, BudgetPeriod, span_of
+from app.core.clock import to_ms
+from app.core.holds import Billing
+from app.core.limits import GATEWAY, Limits
 from app.core.records import Outcome, RefusalReason, State
 from app.core.refused import RefusalFilter
 from app.core.views import GroupBy, RequestFilter
 from app.core.windows import Period
-from app.store import adjustments, queries, refusals, resolve, search, standing, statements, totals
+from app.store import (
+    adjustments,
+    limit_statements,
+    past,
+    queries,
+    refusals,
+    resolve,
+    search,
+    standing,
+    statements,
+    totals,
+)
 from app.store.port import RowMissing, Store
 from app.store.verify import verify_step
 from app.store.verify_books import verify_adjustments
@@ -53,6 +66,16 @@ def _with(name: str, value: Any, connection: Connection) -> Any:
 
 def _refused(wanted: RefusalFilter, connection: Connection) -> Any:
     return refusals.refusal_report(connection, wanted, "req_01ZZZ", 10)
+
+
+OWNERS = ("key_known", "team_known", GATEWAY)
+
+NOW_MS = to_ms(PERIOD.from_at)
+SPANS = {period.value: span_of(period, NOW_MS, UTC_ZONE) for period in BudgetPeriod}
+
+
+def _begun(period: str, owner_id: str, connection: Connection) -> Any:
+    return past.window_sums(connection, SPANS[period], Billing.CHARGED, owner_id)
 
 
 REFUSED: dict[str, RefusalFilter] = {
@@ -122,6 +145,9 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     "one that was refused": lambda c: refusals.find_refusal(c, "req_known"),
     "one of a key that was refused": lambda c: refusals.find_refusal(c, "req_known", "key_known"),
     "secret": lambda c: queries.key_of_secret(c, "hash"),
+    **{f"{period} of a window of {owner}": partial(_begun, period, owner) for owner in OWNERS for period in SPANS},
+    **{f"running of {owner}": partial(past.running, owner_id=owner) for owner in OWNERS},
+    **{f"last minute of {owner}": partial(past.last_minute, owner_id=owner, now_ms=NOW_MS) for owner in OWNERS},
 }
 
 
@@ -198,6 +224,19 @@ async def test_a_rare_value_is_found_through_its_own_index(store: Store, name: s
     assert [step for step in steps if INDICES[name] in step], steps
 
 
+@pytest.mark.parametrize("owner", OWNERS)
+async def test_a_window_that_begins_does_not_read_all_that_its_owner_ever_made(store: Store, owner: str) -> None:
+    """It begins in the writer's transaction, for many owners at the same midnight: all others wait meanwhile."""
+    steps = [step for period in SPANS for step in await store.read(plans, partial(_begun, period, owner))]
+    steps += await store.read(plans, partial(past.running, owner_id=owner))
+    assert {step.split("INDEX ")[1].split()[0] for step in steps if step.startswith("SEARCH requests USING INDEX")} == {
+        "requests_open",
+        "requests_unknown",
+        "requests_one_cost",
+    }
+    assert not any(step.startswith("SEARCH requests USING PRIMARY KEY") for step in steps), steps
+
+
 async def test_what_binds_a_key_is_found_by_its_owners(store: Store) -> None:
     """Three owners' rows, however many keys and windows there are."""
     await a_holder(store, budgets=(Budget(1, BudgetPeriod.DAY),), limits=Limits(rpm=1))
@@ -217,16 +256,20 @@ async def test_pruning_reads_an_index_and_deletes_by_id(store: Store, monkeypatc
     assert any("refusals USING PRIMARY KEY (id=?)" in step for step in steps), steps
 
 
-HOT = [name for name, text in vars(statements).items() if name.isupper() and isinstance(text, str)]
+HOT = {
+    name: text
+    for module in (statements, limit_statements)
+    for name, text in vars(module).items()
+    if name.isupper() and isinstance(text, str)
+}
 
 
-@pytest.mark.parametrize("name", HOT)
+@pytest.mark.parametrize("name", [name for name in HOT if name != "ANY"])
 async def test_no_hot_statement_reads_more_than_it_is_asked_for(store: Store, name: str) -> None:
     """Admission and settlement look rows up by their keys, whatever the size of the tables."""
 
     def plan(connection: Connection) -> list[str]:
-        text = getattr(statements, name)
-        return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("[]",))]
+        return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {HOT[name]}", ("[]",))]
 
     steps = await store.read(plan)
     scanned = {step.split()[1] for step in steps if step.startswith("SCAN") and "CONSTANT ROW" not in step}
