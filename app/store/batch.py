@@ -26,7 +26,7 @@ from app.core.windows import BUCKET_SECONDS
 from app.store import limit_statements, statements
 from app.store.calendar import Calendar, day_start_ms
 from app.store.desk import Desk
-from app.store.occasions import closing_alerts
+from app.store.occasions import Oddities
 from app.store.rows import (
     count,
     intent_row,
@@ -61,6 +61,7 @@ class LedgerBatch:
         self._zone = calendar.zone
         self._counting = calendar.counting
         self._samples = Samples(sql, calendar.counting.billing)
+        self._oddities = Oddities(sql, calendar.counting.billing)
         newest = connection.execute("SELECT max(closed_seq) FROM requests WHERE closed_seq > 0").fetchone()
         self._closed_seq: int = newest[0] or 0
 
@@ -98,7 +99,7 @@ class LedgerBatch:
         """What was held is held no more; what is known counts, in the windows that hold a request's creation."""
         if not closed:
             return
-        now, billing = self._clock(), self._counting.billing
+        now = self._clock()
         desk = self._desk(
             {owner: "" for row in closed for owner in (row[2], row[3]) if owner}, min(r[1] for r in closed)
         )
@@ -110,7 +111,7 @@ class LedgerBatch:
                     created_at, to_ms(now), (hold, tokens_held), kept, tokens, partial(counted, settlement.reading)
                 )
             self._samples.add(key_id, model, settlement)
-            closing_alerts(self._sql, key_id, model, hold, settlement, billing, now)
+            self._oddities.look(key_id, model, hold, settlement, now)
         desk.save(now)
 
     def _desk(self, names: Mapping[str, str], since_ms: int) -> Desk:

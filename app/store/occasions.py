@@ -5,12 +5,13 @@ Each occasion has a name (`subject`) of its own and is written once. Sending is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from app.core.alerts import AlertKind
 from app.core.budgets import ALWAYS_TO_MS, Budget
 from app.core.clock import format_time, from_ms, to_ms
 from app.core.holds import Billing, counted
@@ -45,28 +46,45 @@ def budget_alerts(
             "resets_at": format_time(from_ms(span.ends_at_ms)) if span.ends_at_ms != ALWAYS_TO_MS else None,
         }
         subject = f"budget:{owner_id}:{budget.period}:{span.starts_at_ms}:{percent}"
-        raise_alert(connection, "budget", subject, facts, now)
+        raise_alert(connection, AlertKind.BUDGET, subject, facts, now)
 
 
-def closing_alerts(
-    connection: Connection, key_id: str, model: str, hold: int, settlement: Settlement, billing: Billing, now: datetime
-) -> None:
-    """What is odd about a request that is closed; of each kind one in an hour for a key."""
+class Oddities:
+    """Tells what is odd about a request that is closed: of each kind one in an hour for a key.
+
+    What was told is remembered: an hour of unknown costs must not be an hour of slow settlements. So let go
+    of it when a transaction is rolled back.
+    """
+
+    def __init__(self, connection: Connection, billing: Billing) -> None:
+        self._connection = connection
+        self._billing = billing
+        self._hour = 0
+        self._told: set[tuple[AlertKind, str]] = set()
+
+    def look(self, key_id: str, model: str, hold: int, settlement: Settlement, now: datetime) -> None:
+        hour = to_ms(now) // _HOUR_MS
+        if hour != self._hour:
+            self._hour, self._told = hour, set()
+        for kind, facts in _odd(hold, settlement, self._billing):
+            if (kind, key_id) not in self._told:
+                self._tell(kind, key_id, {"request_id": settlement.request_id, "model": model, **facts}, now)
+                self._told.add((kind, key_id))
+
+    def _tell(self, kind: AlertKind, key_id: str, facts: Mapping[str, Any], now: datetime) -> None:
+        hour = format_time(from_ms(self._hour * _HOUR_MS))
+        facts = {"key": _name(self._connection, keys, key_id), "key_id": key_id, **facts}
+        raise_alert(self._connection, kind, f"{kind}:{key_id}:{hour}", facts, now)
+
+
+def _odd(hold: int, settlement: Settlement, billing: Billing) -> Iterator[tuple[AlertKind, Mapping[str, Any]]]:
     reading, cost = settlement.reading, counted(settlement.reading, billing)
-    facts: dict[str, Any] = {"request_id": settlement.request_id, "key_id": key_id, "model": model}
     if settlement.state is State.UNKNOWN:
-        _hourly(connection, "unknown_cost", key_id, facts | {"unknown_reason": settlement.unknown_reason}, now)
+        yield AlertKind.UNKNOWN_COST, {"unknown_reason": settlement.unknown_reason}
     if reading.charge_mismatch and reading.true_cost and reading.charged:
-        costs = {"true_cost_usd": reading.true_cost.raw, "charged_usd": reading.charged.raw}
-        _hourly(connection, "charge_mismatch", key_id, facts | costs, now)
+        yield AlertKind.CHARGE_MISMATCH, {"true_cost_usd": reading.true_cost.raw, "charged_usd": reading.charged.raw}
     if hold and cost is not None and cost.picodollars > hold:
-        amounts = {"hold_usd": format_usd(hold), "cost_usd": format_usd(cost.picodollars)}
-        _hourly(connection, "cost_above_hold", key_id, facts | amounts, now)
-
-
-def _hourly(connection: Connection, kind: str, key_id: str, facts: Mapping[str, Any], now: datetime) -> None:
-    hour = format_time(from_ms(to_ms(now) // _HOUR_MS * _HOUR_MS))
-    raise_alert(connection, kind, f"{kind}:{key_id}:{hour}", {"key": _name(connection, keys, key_id), **facts}, now)
+        yield AlertKind.COST_ABOVE_HOLD, {"hold_usd": format_usd(hold), "cost_usd": format_usd(cost.picodollars)}
 
 
 def _owner(connection: Connection, owner_id: str) -> dict[str, str | None]:
