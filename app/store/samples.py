@@ -1,7 +1,8 @@
-"""What a key's last requests to a model came to: remembered while the writer runs, found in the ledger at first.
+"""What a key's last requests came to, by model: remembered while the writer runs, found in the ledger at first.
 
 A guess is made from it (`core.holds`), so it need not be exact: a request closed by another process
-is missing until this one looks again.
+is missing until this one looks again. A key is looked up as a whole and once: its holder may name any
+model, and no name must cost the writer a search.
 """
 
 from __future__ import annotations
@@ -16,36 +17,38 @@ from app.core.records import Settlement, State
 from app.store.rows import count
 from app.store.schema import requests
 
-# So far back at most: requests to other models in between must not make this a long search.
+# So far back at most.
 DEPTH = 1000
 
-# Pairs of key and model that are remembered.
-PAIRS_MAX = 10_000
+# So much is remembered: of keys those asked for last, and of each the models that were settled last.
+KEYS_MAX, MODELS_MAX = 2_000, 50
+
+_ByModel = OrderedDict[str, deque[Sample]]
 
 
 class Samples:
     def __init__(self, sql: Connection, billing: Billing) -> None:
         self._sql = sql
         self._billing = billing
-        self._known: OrderedDict[tuple[str, str], deque[Sample]] = OrderedDict()
+        self._known: OrderedDict[str, _ByModel] = OrderedDict()
 
     def of(self, key_id: str, model: str) -> Sequence[Sample]:
         """Newest first. `model`: as the ledger keeps it."""
-        pair = (key_id, model)
-        known = self._known.get(pair)
+        known = self._known.get(key_id)
         if known is None:
-            known = self._known[pair] = deque(self._found(key_id, model), maxlen=SAMPLES_MAX)
-            if len(self._known) > PAIRS_MAX:
+            known = self._known[key_id] = self._found(key_id)
+            if len(self._known) > KEYS_MAX:
                 self._known.popitem(last=False)
-        return list(known)
+        self._known.move_to_end(key_id)
+        return list(known.get(model, ()))
 
     def add(self, key_id: str, model: str, settlement: Settlement) -> None:
-        known = self._known.get((key_id, model))
+        known = self._known.get(key_id)
         cost = counted(settlement.reading, self._billing)
         if known is not None and settlement.state is State.SETTLED and cost is not None:
-            known.appendleft(Sample(cost.picodollars, count(settlement.reading.usage.total_tokens) or 0))
+            _add(known, model, Sample(cost.picodollars, count(settlement.reading.usage.total_tokens) or 0))
 
-    def _found(self, key_id: str, model: str) -> list[Sample]:
+    def _found(self, key_id: str) -> _ByModel:
         recent = (
             select(requests).where(requests.c.key_id == key_id).order_by(requests.c.id.desc()).limit(DEPTH).subquery()
         )
@@ -53,9 +56,20 @@ class Samples:
         if self._billing is Billing.TRUE_COST:
             first, second = second, first
         query = (
-            select(func.coalesce(first, second), recent.c.total_tokens)
-            .where(recent.c.model == model, recent.c.state == literal_column("'settled'"))
-            .order_by(recent.c.id.desc())
-            .limit(SAMPLES_MAX)
+            select(recent.c.model, func.coalesce(first, second), recent.c.total_tokens)
+            .where(recent.c.state == literal_column("'settled'"))
+            .order_by(recent.c.id)
         )
-        return [Sample(cost, tokens or 0) for cost, tokens in self._sql.execute(query)]
+        found = _ByModel()
+        for model, cost, tokens in self._sql.execute(query):
+            _add(found, model, Sample(cost, tokens or 0))
+        return found
+
+
+def _add(known: _ByModel, model: str, sample: Sample) -> None:
+    if model not in known:
+        known[model] = deque(maxlen=SAMPLES_MAX)
+        if len(known) > MODELS_MAX:
+            known.popitem(last=False)
+    known[model].appendleft(sample)
+    known.move_to_end(model)
