@@ -106,7 +106,7 @@ class Gateway:
         await self.services.delivery.aclose()
         await self.catalog.aclose()
         await self.upstream.aclose()
-        await asyncio.gather(*self._notes)
+        await asyncio.gather(*self._notes, return_exceptions=True)  # whatever became of them, the ledger is closed
         await self.services.aclose()
 
     def _credits_watch(self) -> CreditsWatch | None:
