@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from app.accounts.errors import BadName, BadValue, Conflict, NotFound
 from app.accounts.sending import Senders, SendFailed, attempt
+from app.accounts.wishes import check_page
 from app.core.alerts import Alert, AlertKind, AlertRecord, Destination, DestinationKind
 from app.core.audit import THE_GATEWAY, Action, Actor
 from app.core.clock import now, to_ms
 from app.core.ids import new_id
-from app.core.views import PAGE_MAX, Page
+from app.core.views import Page
 from app.core.webhooks import secret_text
 from app.settings import SettingsError
 from app.store import alerts as rows
@@ -146,10 +147,7 @@ class Alerts:
 
     async def history(self, *, after: str | None = None, limit: int = 100) -> Page[AlertRecord]:
         """Alerts, newest first, with their deliveries. Raises: `BadValue`."""
-        if not 1 <= limit <= PAGE_MAX:
-            raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
-        if after is not None and not after.startswith("alr_"):
-            raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
+        check_page(after, limit, "alr")
         return await self._store.read(rows.list_alerts, after, limit)
 
     async def raise_alert(self, kind: str, subject: str, facts: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from app.accounts.errors import BadValue
-from app.accounts.wishes import check_limit
+from app.accounts.wishes import check_page
 from app.core.audit import NOUNS, Action, AuditFilter, AuditRecord, Setting
 from app.core.clock import now
 from app.core.views import Page
@@ -35,9 +35,7 @@ class Audit:
     ) -> Page[AuditRecord]:
         """Newest first. Raises: `BadValue`."""
         wanted = wanted or AuditFilter()
-        check_limit(limit)
-        if after is not None and not after.startswith("aud_"):
-            raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
+        check_page(after, limit, "aud")
         if wanted.action is not None and wanted.action not in (*Action, *NOUNS):
             raise BadValue(
                 f"action: {wanted.action[:60]!r} is none. Write one of {', '.join(Action)}; or {', '.join(NOUNS)} "

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 from app.accounts.errors import BadValue
 from app.accounts.exports import Entry, entries
 from app.accounts.reading import explained
+from app.accounts.wishes import check_page
 from app.core.clock import now
 from app.core.holds import Billing
 from app.core.refused import RefusalFilter, RefusalRecord, RefusalReport
-from app.core.views import PAGE_MAX, Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
+from app.core.views import Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
 from app.store import queries, refusals, search, totals, verify, verify_books, verify_limits
 from app.store.port import Store
@@ -69,7 +70,7 @@ class Reports:
 
         Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`.
         """
-        _check_page(after, limit)
+        check_page(after, limit, "req")
         return await explained(self._store, search.list_requests, wanted or RequestFilter(), after, limit)
 
     async def request(self, ref: str, *, key_id: str | None = None) -> RequestRecord:
@@ -84,7 +85,7 @@ class Reports:
 
         Raises: `KeyNotFound`, `TeamNotFound`, `BadValue`.
         """
-        _check_page(after, limit)
+        check_page(after, limit, "req")
         return await explained(self._store, refusals.refusal_report, wanted, after, limit)
 
     async def refusal(self, ident: str, *, key_id: str | None = None) -> RefusalRecord:
@@ -125,11 +126,3 @@ class Reports:
 
     async def last_closed_seq(self) -> int:
         return await self._store.read(queries.last_closed_seq)
-
-
-def _check_page(after: str | None, limit: int) -> None:
-    """Raises: `BadValue`."""
-    if not 1 <= limit <= PAGE_MAX:
-        raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
-    if after is not None and not after.startswith("req_"):
-        raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")

@@ -112,6 +112,13 @@ def check_limit(limit: int) -> None:
         raise BadValue(f"A page has between 1 and {PAGE_MAX} items.", param="limit")
 
 
+def check_page(after: str | None, limit: int, kind: str) -> None:
+    """Of a list whose cursors are ids of this kind (`req`). Raises: `BadValue`."""
+    check_limit(limit)
+    if after is not None and not after.startswith(f"{kind}_"):
+        raise BadValue("This is no cursor of the list: pass the `next` of the page before.", param="after")
+
+
 def budgets_from(texts: Iterable[str]) -> tuple[Budget, ...]:
     """`45/month`, `5/day`. Raises: `BadValue`."""
     try:
