@@ -1,4 +1,4 @@
-"""What a query string or a body asks for, as the accounts understand it: filters of requests, groups of usage.
+"""What a query string or a body asks for, as the accounts understand it: filters, groups of usage, changes of limits.
 
 Every refusal names the field and says what to write. Called by the routes.
 """
@@ -9,11 +9,13 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.admin.bodies import WRITE, AuditQuery, ExportQuery, OwnRequestsQuery, PeriodQuery, ResolveBody
+from app.accounts.wishes import budgets_from
+from app.admin.bodies import WRITE, AuditQuery, ExportQuery, LimitsBody, OwnRequestsQuery, PeriodQuery, ResolveBody
 from app.admin.refusal_queries import WRITE_REASON, OwnRefusalsQuery
 from app.admin.times import instant, period_asked
 from app.core.errors import bad_request
 from app.core.money import parse_usd
+from app.core.owners import UNSET, LimitsChange
 from app.core.records import RefusalReason
 from app.core.refused import RefusalFilter
 from app.core.views import GroupBy, RequestFilter
@@ -111,6 +113,17 @@ def resolution_filter(body: ResolveBody, zone: ZoneInfo) -> list[str] | RequestF
         unknown_reason=body.unknown_reason,
         from_at=from_at,
         to_at=to_at,
+    )
+
+
+def limits_change(body: LimitsBody) -> LimitsChange:
+    """The limits that a body names; the others stay as they are. Raises: `BadValue`."""
+    given = body.model_fields_set
+    return LimitsChange(
+        budgets=budgets_from(body.budgets) if "budgets" in given else UNSET,
+        rpm=body.rpm if "rpm" in given else UNSET,
+        tpm=body.tpm if "tpm" in given else UNSET,
+        concurrency=body.concurrency if "concurrency" in given else UNSET,
     )
 
 

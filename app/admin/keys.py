@@ -9,23 +9,13 @@ from fastapi import APIRouter, Query
 
 from app.accounts.keyring import Keyring
 from app.accounts.wishes import budgets_from
-from app.admin.bodies import KeyChangeBody, KeysQuery, LimitsBody, NewKeyBody, RotateBody
+from app.admin.bodies import KeyChangeBody, KeysQuery, NewKeyBody, RotateBody
+from app.admin.filters import limits_change
 from app.admin.schemas import KeyPage, KeyShape, KeyWithSecretShape, key_shape, key_with_secret
 from app.admin.times import instant, span
 from app.admin.who import Who
 from app.core.limits import Limits
-from app.core.owners import UNSET, KeyChange, KeyFilter, LimitsChange, NewKey
-
-
-def limits_change(body: LimitsBody) -> LimitsChange:
-    """The limits that a body names; the others stay as they are."""
-    given = body.model_fields_set
-    return LimitsChange(
-        budgets=budgets_from(body.budgets) if "budgets" in given else UNSET,
-        rpm=body.rpm if "rpm" in given else UNSET,
-        tpm=body.tpm if "tpm" in given else UNSET,
-        concurrency=body.concurrency if "concurrency" in given else UNSET,
-    )
+from app.core.owners import UNSET, KeyChange, KeyFilter, NewKey
 
 
 class KeyRoutes:

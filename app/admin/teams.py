@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from app.accounts.keyring import Keyring
 from app.accounts.wishes import budgets_from
 from app.admin.bodies import BudgetBody, NewTeamBody, PageQuery, TeamChangeBody
-from app.admin.keys import limits_change
+from app.admin.filters import limits_change
 from app.admin.schemas import GatewayBudgetShape, TeamPage, TeamShape, budget_shapes, team_shape
 from app.admin.who import Who
 
