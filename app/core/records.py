@@ -158,7 +158,7 @@ class Allowances:
     budget_remaining_picodollars: int | None = None
 
 
-NO_LIMITS = Allowances()
+NO_ALLOWANCES = Allowances()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Admitted:
     tags: tuple[str, ...] = ()
     hold_picodollars: int = 0
     tokens_held: int = 0
-    allowances: Allowances = NO_LIMITS
+    allowances: Allowances = NO_ALLOWANCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class Refused:
     reference: str | None = None
     hit: LimitHit | None = None
     retry_after_ms: int | None = None  # None = trying again does not help
-    allowances: Allowances = NO_LIMITS
+    allowances: Allowances = NO_ALLOWANCES
 
 
 @dataclass(frozen=True, slots=True)

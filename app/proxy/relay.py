@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from app.core.body_tap import BodyTap
 from app.core.errors import ApiError, upstream_auth, upstream_error, upstream_redirect
 from app.core.headers import client_response_headers
-from app.core.records import NO_LIMITS, Outcome, Reading
+from app.core.records import NO_ALLOWANCES, Outcome, Reading
 from app.core.refusals import has_rate, limit_headers
 from app.core.tap import Tap
 from app.proxy.downstream import Downstream, HeaderList
@@ -262,7 +262,7 @@ def _retrieve(read: asyncio.Task[bytes | None]) -> None:
 
 def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *, closing: bool) -> HeaderList:
     """The head for the client: what may cross of the upstream's, and ours."""
-    allowances = exchange.admitted.allowances if exchange.admitted is not None else NO_LIMITS
+    allowances = exchange.admitted.allowances if exchange.admitted is not None else NO_ALLOWANCES
     headers = client_response_headers(
         answer.headers, request_id=exchange.request_id, upstream_key=secret, replace_ratelimit=has_rate(allowances)
     )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.records import NO_LIMITS, Allowance, Allowances, LimitHit, RefusalReason, Refused, Scope
+from app.core.records import NO_ALLOWANCES, Allowance, Allowances, LimitHit, RefusalReason, Refused, Scope
 from app.core.refusals import has_rate, limit_error, limit_headers
 
 USD = 10**12
@@ -199,4 +199,4 @@ def test_headers_tell_what_is_left_of_the_limits_that_there_are(allowances: Allo
 def test_what_is_no_limit_has_no_such_error() -> None:
     """A refused key is not told as a limit by mistake."""
     with pytest.raises(ValueError, match="key_refused is no limit"):
-        limit_error(Refused(RefusalReason.KEY_REFUSED, allowances=NO_LIMITS), "req_1")
+        limit_error(Refused(RefusalReason.KEY_REFUSED, allowances=NO_ALLOWANCES), "req_1")
