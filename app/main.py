@@ -26,13 +26,12 @@ from app.accounts.pricing import Pricing
 from app.admin import build_admin, build_me
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
-from app.outgoing.credits import fetch_credits
+from app.outgoing.questions import fetch_credits, fetch_models
 from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
 from app.proxy.exchange import ClientGone
 from app.proxy.inflight import Inflight
 from app.proxy.models import models_router
 from app.proxy.notices import Notices
-from app.proxy.upstream.get import fetch_models
 from app.proxy.upstream.port import Upstream
 from app.settings import Settings, variable_of
 from app.settings.shown import setting_in_force

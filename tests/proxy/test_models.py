@@ -110,7 +110,7 @@ async def test_a_list_without_end_is_given_up(
     gateway: GatewayUnderTest, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is bounded in bytes."""
-    monkeypatch.setattr("app.proxy.upstream.get.BYTES_MAX", 100_000)
+    monkeypatch.setattr("app.outgoing.questions.MODELS_BYTES_MAX", 100_000)
     upstream.answer(json_answer(b"[" + b" " * 200_000 + b"]"))
     secret = await gateway.create_key()
     async with gateway.client(secret) as client:

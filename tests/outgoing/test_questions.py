@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.accounts.catalog import FetchFailed
-from app.outgoing.credits import BYTES_MAX, fetch_credits
+from app.outgoing.questions import CREDITS_BYTES_MAX, fetch_credits
 from tests.harness import UPSTREAM_KEY, settings_for
 from tests.scripted_upstream import CA_FILE, CLOSE, ScriptedUpstream, Step, head, json_answer
 
@@ -35,7 +35,7 @@ async def test_its_certificates_are_the_upstreams(tmp_path: Path) -> None:
     [
         ([json_answer({"error": {"message": UPSTREAM_KEY}}, 401)], "answered 401 when asked for its credits"),
         ([head(302, [("Location", "/elsewhere"), ("Content-Length", "0")])], "answered 302"),
-        ([json_answer(b" " * (BYTES_MAX + 1))], "too large"),
+        ([json_answer(b" " * (CREDITS_BYTES_MAX + 1))], "too large"),
         ([CLOSE], "could not be reached"),
     ],
     ids=["refused", "redirect", "large", "broken"],
