@@ -54,8 +54,8 @@ async def test_a_row_keeps_the_time_of_its_id_whatever_the_caller_says(store: St
     assert (await row(store, intent.request_id)).created_at == id_time(intent.request_id)
 
 
-async def test_a_refused_request_leaves_no_trace(store: Store) -> None:
-    """Nothing is written for a refusal, not even the key's last use."""
+async def test_a_refused_request_has_no_row(store: Store) -> None:
+    """No row of the ledger, and not even the key's last use."""
     alice = await a_holder(store, models=("other/*",))
     verdict = await store.admit(alice.intent())
     assert verdict == Refused(RefusalReason.MODEL_NOT_ALLOWED, allowed_models=("other/*",))
