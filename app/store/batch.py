@@ -90,7 +90,9 @@ class LedgerBatch:
         for request_id, created_at, key_id, team_id, tags, model, state, *_ in closed:
             total = buckets[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
             for index, value in enumerate(usage_sums(settlements[request_id])):
-                total[index] = min(SUM_MAX, total[index] + value)
+                total[index] += value
+        for total in buckets.values():
+            total[:] = [min(SUM_MAX, value) for value in total]
         if buckets:
             self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
             self._add_to_days(buckets)
@@ -105,11 +107,9 @@ class LedgerBatch:
         )
         for request_id, created_at, key_id, team_id, _, model, _, hold, kept, tokens_held in closed:
             settlement = settlements[request_id]
-            tokens = count(settlement.reading.usage.total_tokens) or 0
             for standing in desk.of(key_id, team_id, GATEWAY):
-                standing.end(
-                    created_at, to_ms(now), (hold, tokens_held), kept, tokens, partial(counted, settlement.reading)
-                )
+                tokens, cost = count(settlement.reading.usage.total_tokens) or 0, partial(counted, settlement.reading)
+                standing.end(created_at, to_ms(now), (hold, tokens_held), kept, tokens, cost)
             self._samples.add(key_id, model, settlement)
             self._oddities.look(key_id, model, hold, settlement, now)
         desk.save(now)
@@ -175,9 +175,9 @@ class LedgerBatch:
         if (refusal := identified(intent, key, owners, now)) is not None:
             return refusal
         standings = desk.of(key.id, key.team_id, GATEWAY)
-        desk.ready(standings, to_ms(intent.created_at))
-        model = storable(intent.model) or ""
-        return decide(intent, key, standings, lambda: self._samples.of(key.id, model), now)
+        if standings:
+            desk.ready(standings, to_ms(intent.created_at))
+        return decide(intent, key, standings, lambda: self._samples.of(key.id, storable(intent.model) or ""), now)
 
     def _desk_for(self, intents: Sequence[Intent], keys: Mapping[Any, KeyFacts]) -> Desk:
         names = {key.id: key.name for key in keys.values()}

@@ -78,12 +78,12 @@ class Oddities:
 
 
 def _odd(hold: int, settlement: Settlement, billing: Billing) -> Iterator[tuple[AlertKind, Mapping[str, Any]]]:
-    reading, cost = settlement.reading, counted(settlement.reading, billing)
+    reading = settlement.reading
     if settlement.state is State.UNKNOWN:
         yield AlertKind.UNKNOWN_COST, {"unknown_reason": settlement.unknown_reason}
     if reading.charge_mismatch and reading.true_cost and reading.charged:
         yield AlertKind.CHARGE_MISMATCH, {"true_cost_usd": reading.true_cost.raw, "charged_usd": reading.charged.raw}
-    if hold and cost is not None and cost.picodollars > hold:
+    if hold and (cost := counted(reading, billing)) is not None and cost.picodollars > hold:
         yield AlertKind.COST_ABOVE_HOLD, {"hold_usd": format_usd(hold), "cost_usd": format_usd(cost.picodollars)}
 
 

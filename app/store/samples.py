@@ -44,8 +44,10 @@ class Samples:
 
     def add(self, key_id: str, model: str, settlement: Settlement) -> None:
         known = self._known.get(key_id)
+        if known is None or settlement.state is not State.SETTLED:
+            return
         cost = counted(settlement.reading, self._billing)
-        if known is not None and settlement.state is State.SETTLED and cost is not None:
+        if cost is not None:
             _add(known, model, Sample(cost.picodollars, count(settlement.reading.usage.total_tokens) or 0))
 
     def _found(self, key_id: str) -> _ByModel:
