@@ -56,11 +56,14 @@ class CreditsWatch:
 
     async def _look(self) -> None:
         while True:
-            await self.look_once()
+            try:
+                await self.look_once()
+            except Exception as error:  # a fault of ours must cost this look alone
+                log.exception("alerts_failed", reason=type(error).__name__)
             await self._wait(EVERY_SECONDS)
 
     async def look_once(self) -> None:
-        """Never raises: what fails is logged, once for as long as it lasts, and tried again."""
+        """What fails with the upstream or the ledger is logged, once for as long as it lasts, and tried again."""
         try:
             remaining = await asyncio.to_thread(remaining_credits, await self._fetch())
             await self._judge(remaining)

@@ -100,7 +100,9 @@ async def test_a_ledger_that_is_away_changes_nothing(account: Account) -> None:
     await account.watch.look_once()
 
 
-async def test_it_asks_every_ten_minutes_until_it_is_ended(account: Account) -> None:
+@pytest.mark.parametrize("answer", [b'{"remaining_credits":"30"}', RuntimeError("a fault of ours")])
+async def test_it_asks_every_ten_minutes_until_it_is_ended(account: Account, answer: bytes | Exception) -> None:
+    """Whatever comes of it."""
     asked: list[float] = []
     done = asyncio.Event()
 
@@ -111,7 +113,7 @@ async def test_it_asks_every_ten_minutes_until_it_is_ended(account: Account) -> 
             await asyncio.Event().wait()
 
     watch = CreditsWatch(account.alerts, account.fetch, Decimal("20"), clock=account.clock, wait=wait)
-    account.answer = b'{"remaining_credits":"30"}'
+    account.answer = answer
     watch.start()
     async with asyncio.timeout(5):
         await done.wait()
