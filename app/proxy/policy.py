@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import math
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
@@ -58,8 +60,10 @@ _members = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, tex
 _string = msgspec.json.Decoder(msgspec.Raw)
 
 
-# A number of tokens; whatever else stands there is the upstream's to judge.
+# A number of tokens as most write it. More than so many bound nothing more, and a number longer than that is no count.
 _COUNT = re.compile(rb"[0-9]{1,18}")
+_COUNT_MAX = 10**18
+_COUNT_CHARACTERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +101,13 @@ def _policy(fields: dict[str, bytes], prompt_tokens: int) -> Policy:
     if not model:
         raise bad_request('model is missing: name one as a string, such as "openai/gpt-4o-mini".', "model")
     conversation = fields.get("conversation", b"null")
-    output_tokens = fields.get("max_output_tokens", b"")
     store = _value(fields, "store")
     return Policy(
         model=model,
         stream=bool(_flag(fields, "stream")),
         previous_response_id=_text(fields, "previous_response_id"),
         conversation=None if conversation == b"null" else conversation,
-        max_output_tokens=int(output_tokens) if _COUNT.fullmatch(output_tokens) else None,
+        max_output_tokens=_count(fields.get("max_output_tokens", b"")),
         store=store if isinstance(store, bool) else None,
         prompt_tokens=prompt_tokens,
     )
@@ -125,6 +128,22 @@ def _flag(fields: dict[str, bytes], name: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise bad_request(f"{name} must be true, false or null.", name)
     return value
+
+
+def _count(number: bytes) -> int | None:
+    """A number that is not negative, however JSON writes it: to many an upstream `1e5` is 100000.
+
+    Whatever else stands there is the upstream's to judge.
+    """
+    if _COUNT.fullmatch(number):
+        return int(number)
+    if not number[:1].isdigit():
+        return None
+    try:
+        value = Decimal(number.decode()) if len(number) <= _COUNT_CHARACTERS_MAX else _COUNT_MAX
+    except InvalidOperation:  # an exponent beyond all bounds
+        return _COUNT_MAX
+    return _COUNT_MAX if value >= _COUNT_MAX else math.ceil(value)
 
 
 def _text(fields: dict[str, bytes], name: str) -> str | None:

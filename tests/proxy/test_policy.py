@@ -92,6 +92,30 @@ def test_what_only_the_upstream_judges_passes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "tokens"),
+    [
+        ("1e5", 100_000),
+        ("100000.0", 100_000),
+        ("1E+5", 100_000),
+        ("0", 0),
+        ("1.5", 2),
+        ("1e-9", 1),
+        ("9" * 18, 10**18 - 1),
+        ("9" * 19, 10**18),
+        ("9" * 5000, 10**18),
+        ("1e400", 10**18),
+        ("1e" + "9" * 30, 10**18),
+        ("-1e5", None),
+        ('"1e5"', None),
+        ("null", None),
+    ],
+)
+def test_tokens_however_they_are_written(written: str, tokens: int | None) -> None:
+    """Whoever writes a number in another way gets no smaller hold."""
+    assert read('{"model":"m","max_output_tokens":' + written + "}").max_output_tokens == tokens
+
+
+@pytest.mark.parametrize(
     "body", [b"", b" ", b"{", b'{"model"}', b'{"model":"m",}', b"{'model':'m'}", b'{"model":"m"} x']
 )
 def test_broken_json(body: bytes) -> None:
