@@ -14,7 +14,7 @@ from app.core.budgets import ALWAYS_TO_MS, Budget, Span
 from app.core.clock import from_ms
 from app.core.holds import Billing
 from app.core.money import SUM_MAX
-from app.core.rates import Rate
+from app.core.rates import MINUTE_MS, Rate
 from app.core.records import Allowance, Cost, LimitHit, RefusalReason, Scope
 
 GATEWAY = "gateway"
@@ -152,7 +152,9 @@ class Standing:
         if limit is None:
             return None
         left = max(0, limit - self.rate.tokens - self.running_tokens)
-        return Allowance(limit, left, self.rate.empty_in_ms(now_ms, tokens=True))
+        # What runs counts for a minute from its end on, which is now at the earliest.
+        reset_ms = MINUTE_MS if self.running_tokens else self.rate.empty_in_ms(now_ms, tokens=True)
+        return Allowance(limit, left, reset_ms)
 
     def remaining(self, at_ms: int) -> int | None:
         """What the tightest budget leaves, less what is held; None = there is none."""

@@ -236,7 +236,9 @@ def test_what_the_limits_of_a_minute_leave() -> None:
     """Running requests count with the tokens they are taken for; the reset is when nothing made so far counts."""
     standing = _standing(limits=Limits(rpm=3, tpm=100))
     assert standing.requests_allowance(NOW_MS) == Allowance(3, 3, 0)
+    assert standing.tokens_allowance(NOW_MS) == Allowance(100, 100, 0)
     standing.take(NOW_MS, NOW_MS, 0, 30)
+    assert standing.tokens_allowance(NOW_MS) == Allowance(100, 70, 60_000)  # also of what has not ended yet
     standing.take(NOW_MS, NOW_MS + 5000, 0, 30)
     standing.end(NOW_MS, NOW_MS + 9000, (0, 30), 0, 50, lambda billing: None)
     assert standing.requests_allowance(NOW_MS + 9000) == Allowance(3, 1, 56_000)
