@@ -21,7 +21,7 @@ from app.accounts.wishes import (
     checked_new,
 )
 from app.core.audit import THE_GATEWAY, Action, Actor
-from app.core.budgets import Budget
+from app.core.budgets import Budget, BudgetPeriod
 from app.core.clock import format_time, now
 from app.core.holds import Billing
 from app.core.keys import hash_secret, new_secret, parse_bearer
@@ -200,6 +200,16 @@ class Keyring:
         wanted, at = checked_budgets(budgets), self._now()
         run = audited(changes.change_gateway_budgets, Deed(by, Action.BUDGET_CHANGED, WHOLE_GATEWAY, at, GATEWAY))
         return await self._store.change(run, wanted, self._billing, at)
+
+    async def change_gateway_budgets(
+        self, budgets: tuple[Budget, ...], gone: tuple[BudgetPeriod, ...] = (), *, by: Actor = THE_GATEWAY
+    ) -> tuple[BudgetRecord, ...]:
+        """These, and none of the periods `gone`; those of other periods stay. Raises: `BadValue`."""
+        wanted, at = checked_budgets(budgets), self._now()
+        if any(budget.period in gone for budget in wanted):
+            raise BadValue("unset: a budget is given for one of these periods: do one or the other.", param="unset")
+        run = audited(changes.merge_gateway_budgets, Deed(by, Action.BUDGET_CHANGED, WHOLE_GATEWAY, at, GATEWAY))
+        return await self._store.change(run, wanted, gone, self._billing, at)
 
     async def _set_state(self, ref: str, state: KeyState, action: Action, by: Actor) -> KeyRecord:
         at = self._now()

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.core.budgets import BudgetPeriod
 from app.core.records import KeyState, Outcome, State
 from app.core.views import PAGE_MAX
 
@@ -28,6 +29,7 @@ WRITE = {
     "expires_at": "Write a day (2027-01-01, its first instant in the gateway's time zone) or a time "
     "(2027-01-01T12:00:00Z).",
     "budgets": 'Write a list such as ["45/month", "5/day"]: amounts in USD per day, week, month or total; [] = none.',
+    "unset": 'Write a list of the periods whose budget is to end, such as ["day"]; [] = none.',
     "rpm": "Write how many requests per minute at most: a whole number; null = no limit.",
     "tpm": "Write how many tokens per minute at most: a whole number; null = no limit.",
     "concurrency": "Write how many requests at once at most: a whole number; null = no limit.",
@@ -138,6 +140,13 @@ class TeamChangeBody(LimitsBody):
 
 class BudgetBody(Strict):
     budgets: list[Text] = Field(max_length=20, description=WRITE["budgets"])
+
+
+class BudgetChangeBody(Strict):
+    """Budgets of periods that are not named stay as they are."""
+
+    budgets: list[Text] = Field([], max_length=20, description=WRITE["budgets"])
+    unset: list[BudgetPeriod] = Field([], max_length=20, description=WRITE["unset"])
 
 
 class PageQuery(Strict):

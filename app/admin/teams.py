@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from app.accounts.keyring import Keyring
 from app.accounts.wishes import budgets_from
-from app.admin.bodies import BudgetBody, NewTeamBody, PageQuery, TeamChangeBody
+from app.admin.bodies import BudgetBody, BudgetChangeBody, NewTeamBody, PageQuery, TeamChangeBody
 from app.admin.filters import limits_change
 from app.admin.schemas import GatewayBudgetShape, TeamPage, TeamShape, budget_shapes, team_shape
 from app.admin.who import Who
@@ -27,6 +27,7 @@ class TeamRoutes:
         router.add_api_route("/teams/{ref}", self.change_team, methods=["PATCH"])
         router.add_api_route("/budget", self.show_budget, methods=["GET"])
         router.add_api_route("/budget", self.set_budget, methods=["PUT"])
+        router.add_api_route("/budget", self.change_budget, methods=["PATCH"])
 
     async def list_teams(self, query: Annotated[PageQuery, Query()]) -> TeamPage:
         """Teams by name."""
@@ -51,4 +52,10 @@ class TeamRoutes:
     async def set_budget(self, body: BudgetBody, who: Who) -> GatewayBudgetShape:
         """Sets the budgets of the whole gateway: exactly these, at once; an empty list = none."""
         budgets = await self._keyring.set_gateway_budgets(budgets_from(body.budgets), by=who)
+        return GatewayBudgetShape(budgets=budget_shapes(budgets))
+
+    async def change_budget(self, body: BudgetChangeBody, who: Who) -> GatewayBudgetShape:
+        """Sets or ends the budgets of the periods that are named, at once; the others stay."""
+        wanted, gone = budgets_from(body.budgets), tuple(body.unset)
+        budgets = await self._keyring.change_gateway_budgets(wanted, gone, by=who)
         return GatewayBudgetShape(budgets=budget_shapes(budgets))

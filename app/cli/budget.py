@@ -9,6 +9,7 @@ import typer
 from app.cli.client import Gateway, Url, connect
 from app.cli.frame import Code, Failure, Json, Yes, confirm_name, print_json, print_table
 from app.cli.nouns import ShowByDefault, noun, text
+from app.core.budgets import BudgetPeriod
 
 app = noun("Budgets of the whole gateway.", ShowByDefault)
 
@@ -31,10 +32,8 @@ def change(
     url: Url = None,
 ) -> None:
     """Set a budget for each period named; those of other periods stay."""
-    periods = {one.rpartition("/")[2].strip().lower() for one in budget}
     with connect(url, makes=True) as gateway:
-        others = [one for period, one in _standing(gateway).items() if period not in periods]
-        _print(gateway.put("budget", {"budgets": [*others, *budget]}), json)
+        _print(gateway.patch("budget", {"budgets": budget}), json)
 
 
 @app.command("unset")
@@ -54,8 +53,8 @@ def unset(
         gone = ", ".join(there.values() if period is None else [there[period]])
         if gone:
             confirm_name("gateway", f"This takes the gateway's budget away: {gone}.", yes=yes)
-        kept = [one for name, one in there.items() if period is not None and name != period]
-        _print(gateway.put("budget", {"budgets": kept}), json)
+        periods = list(BudgetPeriod) if period is None else [period]
+        _print(gateway.patch("budget", {"unset": periods}), json)
 
 
 def _standing(gateway: Gateway) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from app.core.budgets import Budget
+from app.core.budgets import Budget, BudgetPeriod
 from app.core.clock import to_ms
 from app.core.holds import Billing
 from app.core.ids import new_id
@@ -127,6 +127,19 @@ def change_gateway_budgets(
     """The budgets of everything together, from now on exactly these."""
     set_budgets(connection, GATEWAY, wanted, billing, now)
     return gateway_budgets(connection, now)
+
+
+def merge_gateway_budgets(
+    connection: Connection, wanted: Sequence[Budget], gone: Sequence[BudgetPeriod], billing: Billing, now: datetime
+) -> tuple[BudgetRecord, ...]:
+    """One budget each for the periods that are named, none for those that are gone; the others stay."""
+    named = {*gone, *(budget.period for budget in wanted)}
+    others = [
+        Budget(one.amount_picodollars, one.period)
+        for one in gateway_budgets(connection, now)
+        if one.period not in named
+    ]
+    return change_gateway_budgets(connection, [*others, *wanted], billing, now)
 
 
 def _change_limits(

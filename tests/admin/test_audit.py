@@ -43,6 +43,7 @@ CHANGES: dict[tuple[str, str], tuple[str, dict[str, Any], str]] = {
     ("POST", "/teams"): ("teams", {"name": "new"}, "team.created"),
     ("PATCH", "/teams/{ref}"): ("teams/growth", {"name": "sales"}, "team.changed"),
     ("PUT", "/budget"): ("budget", {"budgets": ["5/day"]}, "budget.changed"),
+    ("PATCH", "/budget"): ("budget", {"budgets": ["6/day"]}, "budget.changed"),
     ("POST", "/requests/resolve"): (
         "requests/resolve",
         {"all": True, "cost": "1", "reason": "told"},

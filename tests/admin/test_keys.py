@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -128,6 +129,22 @@ async def test_a_renamed_team_keeps_its_keys(books: Books) -> None:
     assert [team["name"] for team in (await send(books, "GET", "teams"))["items"]] == ["sales"]
 
 
+async def test_budgets_of_several_periods_set_at_once_all_hold(books: Books) -> None:
+    """Whoever sets one takes none away that somebody else sets in the same moment."""
+    wishes = ("5/day", "50/week", "500/month", "5000/total")
+    await asyncio.gather(*(send(books, "PATCH", "budget", {"budgets": [one]}) for one in wishes))
+    assert await _gateway_budgets(books) == ["5.00/day", "50.00/week", "500.00/month", "5000.00/total"]
+    await send(books, "PATCH", "budget", {"budgets": ["6/day"], "unset": ["week", "total"]})
+    assert await _gateway_budgets(books) == ["6.00/day", "500.00/month"]
+    await send(books, "PATCH", "budget", {})
+    assert await _gateway_budgets(books) == ["6.00/day", "500.00/month"]
+
+
+async def _gateway_budgets(books: Books) -> list[str]:
+    shape = await send(books, "GET", "budget")
+    return [f"{one['amount']}/{one['period']}" for one in shape["budgets"]]
+
+
 REFUSED: list[tuple[str, str, Any, int, str | None, str]] = [
     ("GET", "keys/alicia", None, 404, "key", "Did you mean alice"),
     ("GET", "teams/nobody", None, 404, "team", "irg teams create"),
@@ -150,6 +167,9 @@ REFUSED: list[tuple[str, str, Any, int, str | None, str]] = [
     ("PATCH", "teams/growth", {"name": None}, 400, "name", "Write a name"),
     ("PUT", "budget", {"budgets": ["500"]}, 400, "budgets", "AMOUNT/PERIOD"),
     ("PUT", "budget", {}, 400, "budgets", "budgets is missing"),
+    ("PATCH", "budget", {"budgets": ["5/day", "6/day"]}, 400, "budgets", "give one"),
+    ("PATCH", "budget", {"budgets": ["5/day"], "unset": ["day"]}, 400, "unset", "one or the other"),
+    ("PATCH", "budget", {"unset": ["year"]}, 400, "unset[0]", "periods whose budget is to end"),
     ("POST", "keys", {"name": 5}, 400, "name", "Write a name"),
     ("POST", "keys", {"name": "bob", "models": "openai/*"}, 400, "models", "Write a list"),
     ("POST", "keys", {"name": "bob", "models": ["ok", 7]}, 400, "models[1]", "Write a list"),

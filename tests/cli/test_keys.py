@@ -121,6 +121,20 @@ def test_rotate_with_a_grace_asks_nobody() -> None:
     assert "24h" in rotated.err
 
 
+def test_a_budget_of_one_period_leaves_the_others() -> None:
+    """`set` and `unset` touch what they name; `unset` alone ends all, and is asked first."""
+
+    def told(*arguments: str) -> list[str]:
+        shape = irg("budget", *arguments, "--json").json
+        return [f"{one['amount']}/{one['period']}" for one in shape["budgets"]]
+
+    assert told("set", "500/month", "5/Day") == ["5.00/day", "500.00/month"]
+    assert told("set", "$6 / day") == ["6.00/day", "500.00/month"]
+    assert told("unset", "month", "--yes") == ["6.00/day"]
+    assert irg("budget", "unset").code == 2
+    assert told("unset", "--yes") == []
+
+
 REFUSED = [
     (["keys", "show", "alcie"], 3, "Did you mean alice"),
     (["keys", "revoke", "nobody", "--yes"], 3, "no key"),
