@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from app.core.headers import may_be_forwarded
-from app.core.money import parse_usd
+from app.core.money import AMOUNT_USD_MAX, parse_usd
 from app.core.patterns import model_allowed
 
 ADMIN_TOKEN_CHARACTERS_MIN = 32
@@ -161,14 +161,19 @@ def usd(value: object) -> str:
     """An amount as decimal text; no float is ever asked for its value."""
     text = _amount(value)
     if text is None:
-        raise ValueError("must be an amount in USD: write digits with at most 12 decimals, such as 0.05")
+        raise ValueError(
+            f"must be an amount in USD, at most {AMOUNT_USD_MAX}: write digits with at most 12 decimals, such as 0.05"
+        )
     return text
 
 
 def usd_above_nothing(value: object) -> str:
     text = _amount(value)
     if text is None or parse_usd(text) == 0:
-        raise ValueError("must be an amount in USD above 0: write digits with at most 12 decimals, such as 20 or 12.50")
+        raise ValueError(
+            f"must be an amount in USD above 0, at most {AMOUNT_USD_MAX}: write digits with at most 12 decimals, such "
+            "as 20 or 12.50"
+        )
     return text
 
 
@@ -180,7 +185,10 @@ def ceilings(value: object) -> tuple[tuple[str, str], ...]:
             raise ValueError(_CEILINGS)
         amount = _amount(told)
         if amount is None:
-            raise ValueError(f"gives {pattern} no amount in USD with at most 12 decimals: write one such as 0.50")
+            raise ValueError(
+                f"gives {pattern} no amount in USD, at most {AMOUNT_USD_MAX} and with at most 12 decimals: write one "
+                "such as 0.50"
+            )
         pairs.append((pattern, amount))
     return tuple(pairs)
 
