@@ -60,11 +60,19 @@ def prompt_tokens(text_bytes: int, parts: int) -> int:
 
 def hold(asked: Asked, samples: Sequence[Sample]) -> int:
     """What to set aside for a request. `samples`: the key's last settled ones of this model, newest first."""
-    amount = _guess(asked, samples[:SAMPLES_MAX])
-    if asked.max_output_tokens is not None and asked.prices is not None:
-        amount = max(amount, asked.max_output_tokens * asked.prices.completion_picodollars)
+    amount = max(_guess(asked, samples[:SAMPLES_MAX]), _surely(asked))
     ceiling = HOLD_PICODOLLARS_MAX if asked.ceiling_picodollars is None else asked.ceiling_picodollars
     return min(amount, ceiling)
+
+
+def _surely(asked: Asked) -> int:
+    """What a request costs by its own length, whatever earlier ones came to: half of the prompt's guess from above
+    (four bytes a token, as text mostly is), and the output that the client allows. Without it, some tiny requests would
+    make room for a crowd of huge ones."""
+    if asked.prices is None:
+        return 0
+    prompt_cost = asked.prompt_tokens // 2 * asked.prices.prompt_picodollars
+    return prompt_cost + (asked.max_output_tokens or 0) * asked.prices.completion_picodollars
 
 
 def _guess(asked: Asked, samples: Sequence[Sample]) -> int:

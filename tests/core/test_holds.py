@@ -60,21 +60,24 @@ HOLDS = [
     # Once five are settled, half more than the dearest of the last fifty.
     (asked(), FIVE[:4], 43_500_000_000),
     (asked(prices=None), FIVE[:4], DEFAULT),
-    (asked(), FIVE, 45),
+    (asked(prompt=0), FIVE, 45),
     (asked(prices=None), FIVE, 45),
     (asked(prices=None), samples(1, 1, 1, 1, 1), 2),
     (asked(prices=None), samples(0, 0, 0, 0, 0), 0),
-    (asked(), samples(*[10] * 49, 20, 10**9), 30),
-    (asked(), samples(*[10] * 50, 10**9), 15),
-    # But never below what the client allows to be put out, where that has a price.
-    (asked(output=7), FIVE, 7 * 10_000_000),
-    (asked(output=7, prices=Prices(1, 1)), FIVE, 45),
+    (asked(prompt=0), samples(*[10] * 49, 20, 10**9), 30),
+    (asked(prompt=0), samples(*[10] * 50, 10**9), 15),
+    # But never below what it costs by its own length, where that has a price.
+    (asked(), FIVE, 500 * 2_500_000),
+    (asked(prompt=7), FIVE, 3 * 2_500_000),
+    (asked(output=7), FIVE, 500 * 2_500_000 + 7 * 10_000_000),
+    (asked(prompt=0, output=7), FIVE, 7 * 10_000_000),
+    (asked(prompt=0, output=7, prices=Prices(1, 1)), FIVE, 45),
     (asked(output=10**6, prices=None), FIVE, 45),
     # And never above the operator's ceiling.
     (asked(ceiling=100), [], 100),
     (asked(ceiling=100, output=10**6), [], 100),
     (asked(ceiling=44), FIVE, 44),
-    (asked(ceiling=46), FIVE, 45),
+    (asked(prompt=0, ceiling=46), FIVE, 45),
     (asked(ceiling=100, prices=None), [], 100),
     (asked(ceiling=0), FIVE, 0),
 ]
@@ -129,11 +132,13 @@ def test_a_hold_is_an_amount_within_its_ceiling(request_: Asked, earlier: list[S
 
 @given(requests, seen)
 def test_a_hold_covers_what_is_known_before(request_: Asked, earlier: list[Sample]) -> None:
-    """Under a ceiling that does not bind: the client's output at its price, and the dearest of the last requests."""
+    """Under a ceiling that does not bind: its own length at its price, and the dearest of the last requests."""
     held = hold(request_, earlier)
     limit = HOLD_PICODOLLARS_MAX if request_.ceiling_picodollars is None else request_.ceiling_picodollars
-    if request_.prices is not None and request_.max_output_tokens is not None:
-        assert held >= min(limit, request_.max_output_tokens * request_.prices.completion_picodollars)
+    if request_.prices is not None:
+        prompt_cost = request_.prompt_tokens // 2 * request_.prices.prompt_picodollars
+        output_cost = (request_.max_output_tokens or 0) * request_.prices.completion_picodollars
+        assert held >= min(limit, prompt_cost + output_cost)
     if len(earlier) >= SAMPLES_MIN:
         most = max(sample.counted_picodollars for sample in earlier[:SAMPLES_MAX])
         assert held >= min(limit, -(-3 * most // 2))

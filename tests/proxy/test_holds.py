@@ -62,7 +62,9 @@ async def test_a_hold_knows_more_each_time(gateway: GatewayUnderTest, upstream: 
     for _ in range(2):
         await held(gateway, secret)
     assert await held(gateway, secret) == 150_000_000  # half more than the 0.0001 that each was charged
-    assert await held(gateway, secret, {**BODY, "max_output_tokens": 1000}) == 1000 * 10_000_000
+    longer = {**BODY, "max_output_tokens": 1000}
+    surely = prompt_tokens(len(json.dumps(longer)), 0) // 2 * 1_250_000 + 1000 * 10_000_000
+    assert await held(gateway, secret, longer) == surely
     assert len(upstream.asides) == 1
 
 
