@@ -16,7 +16,7 @@ pytestmark = pytest.mark.scenario
 # A request's line in the log and its entry in the ledger name these alike; the line has the tokens beside the rest.
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 OF_THE_LINE = {"at", "level", "event"}
-OF_THE_ENTRY = {"created_at", "tags", "hold", "resolved"}
+OF_THE_ENTRY = {"created_at", "tags", "hold", "resolved", "counted_from"}
 
 
 def ask(gateway: Gateway, model: str, *, stream: bool) -> tuple[str, str]:
