@@ -6,6 +6,7 @@ which occasions were told. Money in 10⁻¹² USD, times in milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from app.core.records import (
     Settlement,
     State,
 )
+from app.core.views import Resolution
 from tests.store.limits_model import MINUTE_MS, Entry, Minute, Owner, Window
 
 NEVER_MS = 10**15
@@ -67,8 +69,8 @@ class Books:
         """What is settled, kept and held."""
         there = [entry for entry in self.its(owner_id) if window.span.holds(entry.at_ms)]
         return (
-            sum(entry.cost(window.billing) for entry in there if entry.state is State.SETTLED),
-            sum(entry.kept for entry in there if entry.state is State.UNKNOWN),
+            sum(entry.cost(window.billing) for entry in there),
+            sum(entry.kept for entry in there if entry.said is None),
             sum(entry.hold for entry in there if entry.state is State.OPEN),
         )
 
@@ -243,16 +245,9 @@ class Books:
         entry = self.entries[settlement.request_id]
         if entry.state is not State.OPEN:
             return
-        owners = self.concerned(entry.key_id, entry.team_id)
-        budgets = [(owner, period) for owner in owners for period in owner.budgets if owner.window(period, entry.at_ms)]
-        before = [self._spent(owner, period, entry.at_ms) for owner, period in budgets]
-        self._write(entry, settlement, to_ms(now))
-        for (owner, period), earlier in zip(budgets, before, strict=True):
-            window = owner.window(period, entry.at_ms)
-            assert window is not None
-            spent = self._spent(owner, period, entry.at_ms)
-            self._tell(owner, period, window, earlier, spent, owner.budgets[period])
-        for owner in owners:
+        with self._telling(entry):
+            self._write(entry, settlement, to_ms(now))
+        for owner in self.concerned(entry.key_id, entry.team_id):
             if owner.limits:
                 owner.minute.forget(to_ms(now))
                 owner.minute.add(to_ms(now), 0, entry.tokens)
@@ -268,9 +263,34 @@ class Books:
             entry.kept = entry.hold
         self.closed.append(entry)
 
-    def _spent(self, owner: Owner, period: BudgetPeriod, at_ms: int) -> int:
-        window = owner.window(period, at_ms)
-        return 0 if window is None else sum(self.sums(owner.id, window)[:2])
+    def resolvable(self, now: datetime) -> list[str]:
+        """What a person may settle: nothing that is yet to come, by a clock that was set back."""
+        there = self.entries.values()
+        return [entry.id for entry in there if entry.state is State.UNKNOWN and entry.at_ms <= to_ms(now)]
+
+    def resolve(self, request_ids: list[str], said: Resolution) -> None:
+        """In one step: only what becomes of all of them together is told."""
+        entries = [self.entries[request_id] for request_id in request_ids]
+        with contextlib.ExitStack() as stack:
+            for entry in entries:
+                stack.enter_context(self._telling(entry))
+            for entry in entries:
+                entry.said = said
+
+    @contextlib.contextmanager
+    def _telling(self, entry: Entry) -> Iterator[None]:
+        """What becomes of the budgets of a request is told when it reaches a threshold."""
+        owners = self.concerned(entry.key_id, entry.team_id)
+        budgets = [
+            (owner, period, window)
+            for owner in owners
+            for period in owner.budgets
+            if (window := owner.window(period, entry.at_ms)) is not None
+        ]
+        before = [sum(self.sums(owner.id, window)[:2]) for owner, _, window in budgets]
+        yield
+        for (owner, period, window), earlier in zip(budgets, before, strict=True):
+            self._tell(owner, period, window, earlier, sum(self.sums(owner.id, window)[:2]), owner.budgets[period])
 
 
 def _tightest(left: list[Allowance]) -> Allowance | None:

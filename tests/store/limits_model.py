@@ -8,6 +8,7 @@ from app.core.budgets import BudgetPeriod, Span
 from app.core.holds import Billing
 from app.core.limits import Limits
 from app.core.records import Scope, State
+from app.core.views import Resolution
 
 MINUTE_MS = 60_000
 
@@ -26,11 +27,15 @@ class Entry:
     state: State = State.OPEN
     costs: dict[Billing, int | None] = field(default_factory=dict)
     kept: int = 0
+    said: Resolution | None = None  # by a person, of an unknown cost
     tokens: int = 0
     closed_ms: int = 0
 
     def cost(self, billing: Billing) -> int:
         """By the cost that is asked for, else by the other; nothing while none is known."""
+        if self.said is not None:
+            charged = billing is Billing.CHARGED
+            return self.said.charged_picodollars if charged else self.said.true_cost_picodollars
         known = [self.costs.get(billing), *self.costs.values()]
         return next((cost for cost in known if cost is not None), 0)
 

@@ -21,54 +21,37 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
+from app.accounts.corrections import Corrections, resolution
 from app.core.budgets import Budget, BudgetPeriod, span_of
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing, Counting
 from app.core.limits import GATEWAY, Limits
 from app.core.owners import KeyChange, LimitsChange
-from app.core.records import Admitted, Asked, Prices, Scope, State
+from app.core.records import Admitted, Scope, State
 from tests.store.entries import Elsewhere, Holder, crashed_copy
-from tests.store.limited import LimitedLedger, holding
+from tests.store.limited import LimitedLedger
 from tests.store.limits_books import Books
 from tests.store.limits_endings import ENDINGS, lost
 from tests.store.limits_found import expected, found
 from tests.store.limits_model import Owner
+from tests.store.limits_world import (
+    ASKING,
+    BUDGETS,
+    CALENDARS,
+    CENT,
+    COSTS,
+    ENDS,
+    KEYS,
+    LIMITS,
+    MOVES,
+    PASSING,
+    STARTS,
+    ZONE_NAMES,
+    Asking,
+    Budgets,
+)
 
 T = TypeVar("T")
-
-# Evenings before a change of the clocks in Berlin, and before a day that begins a week and a month.
-STARTS = ["2026-03-28T22:59:59", "2026-10-24T21:00", "2026-10-25T00:59:59.999", "2026-05-31T21:59:30"]
-ZONES = ["Europe/Berlin", "UTC", "Australia/Lord_Howe", "Pacific/Apia"]
-
-Budgets = dict[BudgetPeriod, int]
-Asking = tuple[int, Asked, int, str]
-
-CENT = 10**10
-KEYS = st.integers(0, 2)
-AMOUNTS = st.sampled_from([100, 60, 40, 30, 20, 15, 10, 5, 0]).map(lambda cents: cents * CENT)
-BUDGETS = st.just(Budgets()) | st.dictionaries(st.sampled_from(BudgetPeriod), AMOUNTS, max_size=3)
-LIMITS = st.builds(
-    Limits,
-    rpm=st.sampled_from([None, None, 3, 5, 8]),
-    tpm=st.sampled_from([None, None, None, 100, 200, 9000]),
-    concurrency=st.sampled_from([None, None, None, 2, 3]),
-)
-ASKED = st.sampled_from(
-    [
-        *(holding(usd) for usd in ("0.01", "0.02", "0.05", "0.10", "0")),
-        Asked(default_picodollars=CENT),
-        Asked(default_picodollars=5 * CENT, ceiling_picodollars=CENT),
-        Asked(prompt_tokens=30, max_output_tokens=20, prices=Prices(CENT // 100, CENT // 20)),
-        Asked(prompt_tokens=900, prices=Prices(10**6, 3 * 10**6)),
-    ]
-)
-# A request is made a moment before it is admitted, perhaps before an edge; longer, if a clock was set meanwhile.
-AGES = st.sampled_from([0, 0, 0, 0, 1, 700, 5000, 90_000_000])
-ASKING = st.tuples(KEYS, ASKED, AGES, st.sampled_from("mn"))
-ENDS = st.sampled_from([*ENDINGS, None])
-PASSING = st.sampled_from([0, 0, 1, 900, 7000, 30_000, 60_000])
-MOVES = st.sampled_from([1, 999, 1000, 20_000, 60_000, 3_600_000, 86_400_000, 8 * 86_400_000, 32 * 86_400_000])
-CALENDARS = st.sampled_from([BudgetPeriod.DAY, BudgetPeriod.WEEK, BudgetPeriod.MONTH])
 
 
 class LimitsMachine(RuleBasedStateMachine):
@@ -221,6 +204,17 @@ class LimitsMachine(RuleBasedStateMachine):
         for settlement in settlements:
             self.books.close(settlement, self.ledger.clock.at)
 
+    @precondition(lambda self: self.books.resolvable(self.ledger.clock.at))
+    @rule(which=st.sets(st.integers(0, 9), min_size=1, max_size=4), cost=COSTS)
+    def resolve(self, which: set[int], cost: str) -> None:
+        """A person says what unknown costs were, or says it again; also of requests of windows that are over."""
+        unknown = self.books.resolvable(self.ledger.clock.at)
+        some = sorted({unknown[-1 - number % len(unknown)] for number in which})
+        said = resolution(cost, None, by="ann", reason="as told", again=True)
+        corrections = Corrections(self.ledger.store, zone=self.ledger.zone, clock=self.ledger.clock)
+        self.run(corrections.resolve(some, said))
+        self.books.resolve(some, said)
+
     # --- the world --------------------------------------------------------------------------
 
     @rule(by=MOVES, back=st.sampled_from([False, False, False, True]))
@@ -234,9 +228,7 @@ class LimitsMachine(RuleBasedStateMachine):
         edge_ms = span.starts_at_ms if back else span.ends_at_ms
         self.ledger.clock.at = from_ms(edge_ms + beside)
 
-    @rule(
-        zone=st.sampled_from(ZONES), billing=st.sampled_from(Billing), unknown_keeps=st.booleans(), crash=st.booleans()
-    )
+    @rule(zone=ZONE_NAMES, billing=st.sampled_from(Billing), unknown_keeps=st.booleans(), crash=st.booleans())
     def open_again(self, zone: str, billing: Billing, unknown_keeps: bool, crash: bool) -> None:
         """With other settings; what was open then is lost."""
         path = self.crashed() if crash else self.ledger.path
