@@ -235,7 +235,9 @@ class Books:
                 requests.append(Allowance(rpm, left, owner.minute.reset_ms(now_ms, 1)))
             if (tpm := owner.limits.tpm) is not None:
                 left = max(0, tpm - owner.minute.count(2) - self.running(owner.id)[1])
-                tokens.append(Allowance(tpm, left, owner.minute.reset_ms(now_ms, 2)))
+                # What runs counts for a minute from its end on.
+                reset_ms = 60_000 if self.running(owner.id)[1] else owner.minute.reset_ms(now_ms, 2)
+                tokens.append(Allowance(tpm, left, reset_ms))
             for period, amount in owner.budgets.items():
                 money.append(max(0, amount - sum(self.sums(owner.id, self._begun(owner, period, at_ms)))))
         return Allowances(_tightest(requests), _tightest(tokens), min(money, default=None))
