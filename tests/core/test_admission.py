@@ -276,7 +276,7 @@ def test_a_request_longer_than_the_limit_of_tokens_waits_until_nothing_else_coun
     verdict = decide(_asks(0, 5000), KEY, standings, lambda: [Sample(1, 90)] * 5, NOW)
     assert isinstance(verdict, Admitted)
     assert verdict.tokens_held == 100
-    assert verdict.allowances == Allowances(None, Allowance(100, 0, 0), None)
+    assert verdict.allowances == Allowances(None, Allowance(100, 0, 60_000), None)
     refused = _decided(_asks(0, 0), *standings)
     assert isinstance(refused, Refused)
     assert (refused.reason, refused.retry_after_ms) == (RefusalReason.TOKENS_PER_MINUTE, 1000)
@@ -288,4 +288,4 @@ def test_the_verdict_tells_what_the_tightest_limits_leave() -> None:
     team = _owner(Scope.TEAM, _budget(90, held=70), _budget(60, BudgetPeriod.MONTH), limits=Limits(rpm=5, tpm=100))
     verdict = _decided(_asks(7, 30), key, team)
     assert isinstance(verdict, Admitted)
-    assert verdict.allowances == Allowances(Allowance(5, 4, 60_000), Allowance(100, 69, 0), 13)
+    assert verdict.allowances == Allowances(Allowance(5, 4, 60_000), Allowance(100, 69, 60_000), 13)

@@ -84,11 +84,12 @@ async def rounds(gateway: GatewayUnderTest, chance: random.Random) -> tuple[int,
     return amount, answers
 
 
-async def all_rows(gateway: GatewayUnderTest) -> list[RequestRecord]:
+async def forwarded_rows(gateway: GatewayUnderTest) -> list[RequestRecord]:
+    """All but those whose client had been told that it was too late when they were admitted: they are free."""
     rows: list[RequestRecord] = []
     async for some in gateway.services.reports.export(RequestFilter()):
         rows += [row for row in some if isinstance(row, RequestRecord)]
-    return rows
+    return [row for row in rows if (row.state, row.status) != (State.FREE, None)]
 
 
 async def proven_spent(gateway: GatewayUnderTest, simulator: SimulatorChild, rows: Sequence[RequestRecord]) -> int:
@@ -106,8 +107,19 @@ async def proven_spent(gateway: GatewayUnderTest, simulator: SimulatorChild, row
     return billed
 
 
-# A request that was refused by a limit that is not this one would make the race easier than it looks.
+# A request that was refused by a limit that is not this one would make the race easier than it looks. On a slow machine
+# the last of so many wait for the ledger's writer longer than anybody should, and are told so: nothing was forwarded.
 EXPECTED = {"200", "429 insufficient_quota", "429 rate_limit_exceeded"}
+TOO_LATE = "503 ledger_unavailable"
+
+
+def assert_answered(answers: Counter[str], rows: Sequence[RequestRecord]) -> None:
+    """Each of them, as expected; and each that was let through has its row."""
+    assert EXPECTED <= answers.keys() <= EXPECTED | {TOO_LATE}
+    assert sum(answers.values()) == ROUNDS * CLIENTS_COUNT * AT_ONCE
+    assert answers["200"] == len(rows)
+
+
 ROOM: dict[str, Any] = {"concurrency_max": CLIENTS_COUNT * AT_ONCE}
 
 
@@ -118,11 +130,9 @@ async def test_with_costs_within_their_holds_the_overrun_is_nothing(tmp_path: Pa
     with SimulatorChild(tmp_path / "bill.jsonl") as simulator:
         async with gateway_before(simulator.url, tmp_path, hold_default_usd="0.0001", **ROOM) as gateway:
             amount, answers = await rounds(gateway, random.Random(seed))
-            rows = await all_rows(gateway)
+            rows = await forwarded_rows(gateway)
             spent = await proven_spent(gateway, simulator, rows)
-    assert answers.keys() == EXPECTED
-    assert sum(answers.values()) == ROUNDS * CLIENTS_COUNT * AT_ONCE
-    assert answers["200"] == len(rows)
+    assert_answered(answers, rows)
     assert all(row.hold_picodollars >= (row.charged_picodollars or 0) for row in rows)
     assert amount // 2 < spent <= amount
 
@@ -135,9 +145,9 @@ async def test_with_costs_above_their_holds_the_overrun_is_within_the_formula(tm
     with SimulatorChild(tmp_path / "bill.jsonl") as simulator:
         async with gateway_before(simulator.url, tmp_path, hold_ceilings=ceilings, **ROOM) as gateway:
             amount, answers = await rounds(gateway, random.Random(seed))
-            rows = await all_rows(gateway)
+            rows = await forwarded_rows(gateway)
             spent = await proven_spent(gateway, simulator, rows)
-    assert answers.keys() == EXPECTED
+    assert_answered(answers, rows)
     assert {row.hold_picodollars for row in rows} == {30_000_000}
     last = max(row.created_at for row in rows)  # no later one was admitted
     running = [row for row in rows if row.closed_at is not None and row.closed_at >= last]

@@ -112,7 +112,7 @@ def test_no_change_goes_around_the_log() -> None:
                 wrapped += ast.unparse(node.args[0]).startswith("changes.")
             if isinstance(node, ast.ImportFrom) and node.module == "app.store.changes":
                 raise AssertionError(f"{source} takes functions out of their module, where nobody sees them")
-    assert named == wrapped == 9
+    assert named == wrapped == 10
 
 
 async def test_without_its_entry_nothing_changes(store: Store, path: Path) -> None:

@@ -50,7 +50,7 @@ async def test_a_limit_that_is_set_anew_knows_the_last_minute(ledger: LimitedLed
     verdict = await ledger.ask(alice, asked=Asked(max_output_tokens=2))
     assert isinstance(verdict, Admitted)
     assert verdict.allowances.requests == Allowance(3, 1, 60_000)
-    assert verdict.allowances.tokens == Allowance(100, 100 - 36 - 1 - 2, 30_000)
+    assert verdict.allowances.tokens == Allowance(100, 100 - 36 - 1 - 2, 60_000)
 
 
 class Clients:
@@ -142,7 +142,7 @@ async def test_tokens_of_what_runs_are_guessed_and_then_known(ledger: LimitedLed
     running = [await ledger.admit(alice, asked=asked) for _ in range(5)]  # 54 each
     refused = await ledger.refused(alice, asked=asked)
     assert (refused.reason, refused.retry_after_ms) == (RefusalReason.TOKENS_PER_MINUTE, 1000)
-    assert refused.allowances.tokens == Allowance(300, 30, 0)
+    assert refused.allowances.tokens == Allowance(300, 30, 60_000)
     for request_id in running[:2]:
         await ledger.store.settle(settled(request_id), 5)
     await ledger.admit(alice, asked=asked)
