@@ -35,6 +35,14 @@ class BudgetPeriod(StrEnum):
     TOTAL = "total"
 
 
+# No window is longer, in any calendar: not in one whose clocks change, nor where a date came twice.
+LONGEST_MS = {
+    BudgetPeriod.DAY: 2 * 86_400_000,
+    BudgetPeriod.WEEK: 8 * 86_400_000,
+    BudgetPeriod.MONTH: 32 * 86_400_000,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     amount_picodollars: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, insert, literal_column, select, update
+from sqlalchemy import and_, bindparam, case, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from app.core.budgets import ALWAYS_FROM_MS, LONGEST_MS
 from app.store.schema_limits import budgets, limits, refusal_counts, refusals, windows
 from app.store.statements import compiled, field, rows, wanted
 
@@ -29,9 +30,20 @@ LIMITS = compiled(
     ).where(limits.c.owner_id.in_(wanted))
 )
 
-# Of each [owner, since]: its budgets, each with its windows that end later, or with none.
+# Of each [owner, since]: its budgets, each with its windows that end later, or with none. None of these began so
+# early that it would be longer than any: without that bound, all the windows that ever were would be looked at.
+_begins = case(
+    *(
+        (budgets.c.period == literal_column(f"'{period}'"), field(1) - literal_column(str(longest_ms)))
+        for period, longest_ms in LONGEST_MS.items()
+    ),
+    else_=literal_column(str(ALWAYS_FROM_MS)),
+)
 _its_windows = and_(
-    windows.c.owner_id == budgets.c.owner_id, windows.c.period == budgets.c.period, windows.c.ends_at > field(1)
+    windows.c.owner_id == budgets.c.owner_id,
+    windows.c.period == budgets.c.period,
+    windows.c.starts_at >= _begins,
+    windows.c.ends_at > field(1),
 )
 BUDGETS = compiled(
     select(

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span, clipped, parse_budget, span_of
+from app.core.budgets import (
+    ALWAYS_FROM_MS,
+    ALWAYS_TO_MS,
+    LONGEST_MS,
+    Budget,
+    BudgetPeriod,
+    Span,
+    clipped,
+    parse_budget,
+    span_of,
+)
 from app.core.clock import from_ms, to_ms
 from app.core.money import AMOUNT_USD_MAX, PICODOLLARS_PER_USD
 from app.core.windows import day_of
@@ -172,6 +182,7 @@ def test_windows_lie_on_the_edges_that_usage_is_kept_by(instant: tuple[int, Zone
     days = (span.ends_at_ms - span.starts_at_ms) / 86_400_000
     least, most = {BudgetPeriod.DAY: (1, 1), BudgetPeriod.WEEK: (6, 7), BudgetPeriod.MONTH: (28, 31)}[period]
     assert least - 1 / 12 <= days <= most + 1 / 12
+    assert span.ends_at_ms - span.starts_at_ms <= LONGEST_MS[period]
 
 
 @given(_instants())

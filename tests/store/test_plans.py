@@ -243,7 +243,7 @@ async def test_what_binds_a_key_is_found_by_its_owners(store: Store) -> None:
     steps = await store.read(plans, lambda c: standing.key_standing(c, "alice", PERIOD.from_at))
     for table in ("keys", "windows", "requests", "usage"):
         assert not any(step.startswith(f"SCAN {table}") for step in steps), steps
-    assert any("windows USING PRIMARY KEY (owner_id=? AND period=?)" in step for step in steps), steps
+    assert any("windows USING PRIMARY KEY (owner_id=? AND period=? AND starts_at>?)" in step for step in steps), steps
 
 
 async def test_pruning_reads_an_index_and_deletes_by_id(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
