@@ -125,11 +125,11 @@ class LimitedLedger:
         found = await self.store.read(lambda connection: connection.execute(query).all())
         return [(row.period, _at(row.starts_at), _at(row.ends_at), row.settled, row.kept, row.held) for row in found]
 
-    async def alerts(self, kind: str) -> list[int]:
-        """The thresholds that were told of, in their order."""
+    async def alert_facts(self, kind: str, fact: str) -> list[Any]:
+        """One fact of each alert of a kind, in their order."""
         query = select(alerts.c.facts).where(alerts.c.kind == kind).order_by(alerts.c.id)
         found = await self.store.read(lambda connection: connection.scalars(query).all())
-        return [json.loads(facts)["threshold_percent"] for facts in found]
+        return [json.loads(facts)[fact] for facts in found]
 
     async def verify(self) -> None:
         """Every sum is what the rows say."""

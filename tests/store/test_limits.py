@@ -14,7 +14,7 @@ from app.core.limits import GATEWAY, Limits
 from app.core.money import SUM_MAX, parse_usd
 from app.core.owners import KeyChange
 from app.core.records import Admitted, Outcome, Reading, RefusalReason, Refused, Scope, Settlement, State
-from tests.store.entries import crashed_copy, free, rows, settled
+from tests.store.entries import Holder, crashed_copy, free, rows, settled
 from tests.store.limited import BY_TRUE_COST, NOTHING_UNKNOWN_COUNTS, LimitedLedger
 
 USD = 10**12
@@ -67,15 +67,15 @@ async def test_each_threshold_is_told_once(ledger: LimitedLedger) -> None:
     alice = await ledger.holder("alice", "1/day")
     for cost, told in (("0.49", []), ("0.01", [50]), ("0.29", [50]), ("0.21", [50, 80, 100])):
         await ledger.spend(alice, cost)
-        assert await ledger.alerts("budget") == told
+        assert await ledger.alert_facts("budget", "threshold_percent") == told
     await ledger.set_budgets("alice", "1.10/day")
     await ledger.spend(alice, "0.10")
-    assert await ledger.alerts("budget") == [50, 80, 100]
+    assert await ledger.alert_facts("budget", "threshold_percent") == [50, 80, 100]
     ledger.clock.move(days=1)
     await ledger.spend(alice, "0.60")
-    assert await ledger.alerts("budget") == [50, 80, 100, 50]
+    assert await ledger.alert_facts("budget", "threshold_percent") == [50, 80, 100, 50]
     await ledger.set_budgets("alice", "0.60/day")
-    assert await ledger.alerts("budget") == [50, 80, 100, 50, 80, 100]
+    assert await ledger.alert_facts("budget", "threshold_percent") == [50, 80, 100, 50, 80, 100]
 
 
 # --- money ---------------------------------------------------------------------------------
@@ -176,6 +176,33 @@ async def test_an_unknown_cost_counts_as_its_hold_unless_the_operator_says_nothi
         await ledger.store.settle(_unknown(await ledger.admit(alice, "0.40"), status), 5)
     assert await ledger.budgets(alice) == {"day": ("0.60", "0.00")}
     await ledger.verify()
+
+
+async def test_an_unknown_cost_is_told_once_in_an_hour_of_each_key(ledger: LimitedLedger) -> None:
+    """However many there are; also when the batch in which it was told first was undone, and done again."""
+    alice, bob = [await ledger.holder(name) for name in ("alice", "bob")]
+
+    async def one_more(holder: Holder) -> None:
+        await ledger.store.settle(_unknown(await ledger.admit(holder), 500), 5)
+
+    async def undone() -> None:
+        await ledger.store.change(lambda connection: 1 // 0)
+
+    request_id = await ledger.admit(alice)
+    await asyncio.gather(ledger.store.settle(_unknown(request_id, 500), 5), undone(), return_exceptions=True)
+    for holder in (alice, bob, alice, bob):
+        await one_more(holder)
+    assert await ledger.alert_facts("unknown_cost", "key") == ["alice", "bob"]
+    await ledger.close()
+    await ledger.open()
+    await one_more(alice)
+    ledger.clock.move(minutes=59, seconds=59)
+    await one_more(bob)
+    assert await ledger.alert_facts("unknown_cost", "key") == ["alice", "bob"]
+    ledger.clock.move(seconds=1)
+    for holder in (bob, alice, bob):
+        await one_more(holder)
+    assert await ledger.alert_facts("unknown_cost", "key") == ["alice", "bob", "bob", "alice"]
 
 
 @pytest.mark.parametrize("counting", [Counting(), NOTHING_UNKNOWN_COUNTS], ids=["hold", "nothing"])
