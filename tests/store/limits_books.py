@@ -234,10 +234,9 @@ class Books:
                 left = max(0, rpm - owner.minute.count(1))
                 requests.append(Allowance(rpm, left, owner.minute.reset_ms(now_ms, 1)))
             if (tpm := owner.limits.tpm) is not None:
-                left = max(0, tpm - owner.minute.count(2) - self.running(owner.id)[1])
-                # What runs counts for a minute from its end on.
-                reset_ms = 60_000 if self.running(owner.id)[1] else owner.minute.reset_ms(now_ms, 2)
-                tokens.append(Allowance(tpm, left, reset_ms))
+                running = self.running(owner.id)[1]
+                reset_ms = MINUTE_MS if running else owner.minute.reset_ms(now_ms, 2)
+                tokens.append(Allowance(tpm, max(0, tpm - owner.minute.count(2) - running), reset_ms))
             for period, amount in owner.budgets.items():
                 money.append(max(0, amount - sum(self.sums(owner.id, self._begun(owner, period, at_ms)))))
         return Allowances(_tightest(requests), _tightest(tokens), min(money, default=None))

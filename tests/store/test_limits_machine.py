@@ -3,7 +3,7 @@
 Any mix of limits on keys, teams and the gateway; any order of requests, ends, changes, moves of the clock over the
 edges of days, weeks and months where daylight saving begins or ends, other settings, outages and crashes.
 
-`--hypothesis-profile=long --timeout=0` runs it for an hour. A failure prints how to get it again.
+A failure prints how to get it again. `--hypothesis-profile=long --timeout=0` runs for an hour, and makes it small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
@@ -284,5 +284,7 @@ TestLimitsMachine.settings = settings(
     max_examples=1000 if _LONG else 20,
     stateful_step_count=100 if _LONG else 30,
     deadline=None,
+    # To make a failure small takes longer than a test may.
+    phases=tuple(Phase) if _LONG else (Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )

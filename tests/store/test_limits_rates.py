@@ -47,6 +47,8 @@ async def test_a_limit_that_is_set_anew_knows_the_last_minute(ledger: LimitedLed
     for wanted in (Limits(), limits):
         change = LimitsChange(rpm=wanted.rpm, tpm=wanted.tpm)
         await ledger.keyring.change("alice", KeyChange(limits=change))
+    refused = await ledger.refused(alice, asked=Asked(max_output_tokens=98))
+    assert (refused.reason, refused.retry_after_ms) == (RefusalReason.TOKENS_PER_MINUTE, 30_000)
     verdict = await ledger.ask(alice, asked=Asked(max_output_tokens=2))
     assert isinstance(verdict, Admitted)
     assert verdict.allowances.requests == Allowance(3, 1, 60_000)
