@@ -29,7 +29,7 @@ from app.core.limits import GATEWAY, Limits
 from app.core.owners import KeyChange, LimitsChange
 from app.core.records import Admitted, Scope, State
 from tests.store.entries import Elsewhere, Holder, crashed_copy
-from tests.store.limited import LimitedLedger
+from tests.store.limited import LimitedLedger, utc
 from tests.store.limits_books import Books
 from tests.store.limits_endings import ENDINGS, lost
 from tests.store.limits_found import expected, found
@@ -64,6 +64,9 @@ class LimitsMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="irg-limits-"))
         self.crashes = self.outages = 0
         self.holders: dict[str, Holder] = {}
+        self.ledger = LimitedLedger(self.directory / "0" / "gateway.db", STARTS[0])
+        self.run(self.ledger.open(zone="Europe/Berlin"))
+        self.books = Books(self.ledger.zone, self.ledger.counting)
 
     def run(self, what: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
@@ -87,9 +90,7 @@ class LimitsMachine(RuleBasedStateMachine):
     )
     def begin(self, start: str, teams: Sequence[Budgets], keys: Sequence[tuple[Budgets, Limits]]) -> Any:
         """Two teams, two keys in the first of them, and one in none."""
-        self.ledger = LimitedLedger(self.directory / "0" / "gateway.db", start)
-        self.run(self.ledger.open(zone="Europe/Berlin"))
-        self.books = Books(self.ledger.zone, self.ledger.counting)
+        self.ledger.clock.at = utc(start)
         self.set_budgets(GATEWAY, teams[0])
         made = [self.team(budgets) for budgets in teams[1:]]
         for number, (budgets, limits) in enumerate(keys):
@@ -272,8 +273,6 @@ class LimitsMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_stands_where_the_model_has_it(self) -> None:
-        if not hasattr(self, "books"):
-            return
         there = self.run(self.ledger.store.read(found, list(self.books.owners), self.ledger.clock.at))
         assert there == expected(self.books, self.ledger.clock.at)
 
