@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from app.core.clock import to_ms
 from app.core.holds import Sample, hold, tokens_held
+from app.core.ids import looks_like_id
 from app.core.limits import Standing, Violation
 from app.core.patterns import model_allowed
-from app.core.records import Admitted, Allowance, Allowances, Intent, KeyState, RefusalReason, Refused
+from app.core.records import Admitted, Allowance, Allowances, Intent, KeyState, Maker, RefusalReason, Refused
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -35,14 +35,19 @@ class KeyFacts:
     secret_expires_at: datetime | None = None
 
 
-def identified(intent: Intent, key: KeyFacts | None, owners: Mapping[str, str], now: datetime) -> Refused | None:
-    """Whether this key may ask for this at all. `owners`: response id → id of the key that made it, as far as known."""
+def identified(
+    intent: Intent, key: KeyFacts | None, makers: Mapping[str, Maker | None], now: datetime
+) -> Refused | None:
+    """Whether this key may ask for this at all.
+
+    `makers`: who made what is referred to, as far as it is known; None = several keys were told the same id.
+    """
     if key is None or not _active(key, now):
         return Refused(RefusalReason.KEY_REFUSED)
     if not model_allowed(intent.model, key.models):
         return Refused(RefusalReason.MODEL_NOT_ALLOWED, allowed_models=key.models)
     for reference in intent.references:
-        if owners.get(reference) != key.id:
+        if not _may_refer(intent, key, reference, makers):
             return Refused(RefusalReason.RESPONSE_NOT_FOUND, reference=reference)
     return None
 
@@ -51,37 +56,51 @@ def decide(
     intent: Intent,
     key: KeyFacts,
     standings: Sequence[Standing],
-    samples: Callable[[], Sequence[Sample]],
-    now: datetime,
+    most: Callable[[], Sample | None],
+    at_ms: int,
+    now_ms: int,
 ) -> Admitted | Refused:
     """The verdict over the limits of all owners concerned; what is admitted is counted in `standings` at once.
 
     `standings`: of those among key, team and gateway that have limits or budgets; every budget has its window.
-    `samples`: what the key's last requests to the model came to; asked for only when something depends on it.
+    `most`: see `holds.most_of`; asked for only when something depends on it. `at_ms`: when the request was made.
     """
     if not standings:
         return Admitted(intent.request_id, key.name, key.team, key.tags)
-    at_ms, now_ms = to_ms(intent.created_at), to_ms(now)
-    held, tokens = _held(intent, standings, samples)
-    violations = [one for standing in standings for one in standing.violations(at_ms, now_ms, held, tokens)]
-    if violations:
+    held, tokens = _held(intent, standings, most)
+    left, limited = _left(standings, at_ms), [one for one in standings if one.limits]
+    if (left is not None and held > left) or not all([one.has_room(now_ms, tokens) for one in limited]):
+        violations = [one for standing in standings for one in standing.violations(at_ms, now_ms, held, tokens)]
         worst = max(violations, key=_patience)
-        allowances = _allowances(standings, at_ms, now_ms)
+        allowances = _allowances(limited, left, now_ms)
         return Refused(worst.reason, hit=worst.hit, retry_after_ms=worst.retry_after_ms, allowances=allowances)
     for standing in standings:
         standing.take(at_ms, now_ms, held, tokens)
-    return Admitted(
-        intent.request_id, key.name, key.team, key.tags, held, tokens, _allowances(standings, at_ms, now_ms)
-    )
+    # Every budget is held for alike, so what the tightest leaves is less by just that.
+    allowances = _allowances(limited, None if left is None else left - held, now_ms)
+    return Admitted(intent.request_id, key.name, key.team, key.tags, held, tokens, allowances)
 
 
-def _held(intent: Intent, standings: Sequence[Standing], samples: Callable[[], Sequence[Sample]]) -> tuple[int, int]:
+def _left(standings: Sequence[Standing], at_ms: int) -> int | None:
+    least = None
+    for standing in standings:
+        left = standing.left(at_ms)
+        if left is not None and (least is None or left < least):
+            least = left
+    return least
+
+
+def _held(intent: Intent, standings: Sequence[Standing], most: Callable[[], Sample | None]) -> tuple[int, int]:
     """Money and tokens to set aside: none where no budget, and no limit of tokens, applies."""
-    budgets = any(standing.budgets for standing in standings)
-    tpm = min((standing.limits.tpm for standing in standings if standing.limits.tpm is not None), default=None)
+    budgets, tpm = False, None
+    for standing in standings:
+        budgets = budgets or bool(standing.budgets)
+        its_tpm = standing.limits.tpm
+        if its_tpm is not None and (tpm is None or its_tpm < tpm):
+            tpm = its_tpm
     if not budgets and tpm is None:
         return 0, 0
-    seen = samples()
+    seen = most()
     return (
         hold(intent.asked, seen) if budgets else 0,
         # Never more than the limit itself: a long request waits until nothing else counts, not for ever.
@@ -96,19 +115,37 @@ def _patience(violation: Violation) -> tuple[datetime, int]:
     return datetime.min.replace(tzinfo=UTC), violation.retry_after_ms or 0
 
 
-def _allowances(standings: Sequence[Standing], at_ms: int, now_ms: int) -> Allowances:
-    requests = [one for standing in standings if (one := standing.requests_allowance(now_ms)) is not None]
-    tokens = [one for standing in standings if (one := standing.tokens_allowance(now_ms)) is not None]
-    budgets = [left for standing in standings if (left := standing.remaining(at_ms)) is not None]
-    return Allowances(_tightest(requests), _tightest(tokens), min(budgets, default=None))
+def _allowances(limited: Sequence[Standing], left: int | None, now_ms: int) -> Allowances:
+    """`left`: by the tightest budget."""
+    requests, tokens = None, None
+    for standing in limited:
+        requests = _tighter(requests, standing.requests_allowance(now_ms))
+        tokens = _tighter(tokens, standing.tokens_allowance(now_ms))
+    return Allowances(requests, tokens, None if left is None else max(0, left))
 
 
-def _tightest(allowances: Sequence[Allowance]) -> Allowance | None:
-    return min(allowances, key=lambda one: (one.remaining, one.limit), default=None)
+def _tighter(one: Allowance | None, other: Allowance | None) -> Allowance | None:
+    if one is None or other is None:
+        return one or other
+    return other if (other.remaining, other.limit) < (one.remaining, one.limit) else one
+
+
+def _may_refer(intent: Intent, key: KeyFacts, reference: str, makers: Mapping[str, Maker | None]) -> bool:
+    """Its own, or its team's if that is the rule. What nobody made surely is nobody's, whatever the rules are."""
+    if reference not in makers:
+        # In another spelling what is known to be another's would be unknown too; an upstream may read it all the same.
+        return intent.rules.unknown and looks_like_id(reference)
+    maker = makers[reference]
+    if maker is None:
+        return False
+    return maker.key_id == key.id or (
+        intent.rules.of_team and maker.team_id is not None and maker.team_id == key.team_id
+    )
 
 
 def _active(key: KeyFacts, now: datetime) -> bool:
     if key.state is not KeyState.ACTIVE:
         return False
-    limits = (key.expires_at, key.secret_expires_at)
-    return all(limit is None or now < limit for limit in limits)
+    if key.expires_at is not None and now >= key.expires_at:
+        return False
+    return key.secret_expires_at is None or now < key.secret_expires_at

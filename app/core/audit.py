@@ -50,6 +50,7 @@ class Action(StrEnum):
     TEAM_CHANGED = "team.changed"
     BUDGET_CHANGED = "budget.changed"  # of the whole gateway
     REQUESTS_RESOLVED = "requests.resolved"
+    MONTH_SEALED = "month.sealed"
     ALERT_ADDED = "alert.added"
     ALERT_REMOVED = "alert.removed"
     SETTINGS_CHANGED = "settings.changed"

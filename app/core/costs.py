@@ -9,7 +9,7 @@ and for a whole body.
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from app.core.document import Number, decode, is_repeated, object_in
@@ -19,11 +19,16 @@ from app.core.records import Cost, Reading, TokenUsage
 
 TOKEN_TEXT_MAX = 200
 NAME_TEXT_MAX = 512  # what is longer is no id and no model's name
+MADE_MAX = 1000  # so many of what one answer made are noted
 
 _Object = dict[str, Any]
 
+# Of a response that is answered before it is made: `background: true`.
+_STILL_RUNNING = ("queued", "in_progress")
+
+_IDS = ("id", "container_id")
 _OUTPUTS = ("output", "choices", "data")
-_COUNT = re.compile(r"0|[1-9][0-9]{0,17}")  # 18 digits fit every database's integer
+COUNT_DIGITS_MAX = 18  # they fit every database's integer
 
 
 class EventReading(NamedTuple):
@@ -56,7 +61,10 @@ def read_body(text: Bytes) -> Reading:
     body = decode(text)
     error_body = _is_error(body.get("error")) and all(body.get(name) is None for name in _OUTPUTS)
     true, charged = _true_cost(body), _told(body, "cost")
-    return _reading(body, true, charged, complete=True, failed=error_body, error_body=error_body)
+    reading = _reading(body, true, charged, complete=True, failed=error_body, error_body=error_body)
+    if not reading.cost_known and body.get("status") in _STILL_RUNNING:
+        return replace(reading, unknown_reason="background")
+    return reading
 
 
 def read_event(text: Bytes) -> EventReading:
@@ -96,6 +104,7 @@ def _reading(
         usage=_token_usage(object_in(response, "usage")),
         response_id=_name(response, "id"),
         model_answered=_name(response, "model"),
+        made=_made(response),
         complete=complete,
         failed=failed or response.get("status") == "failed",
         error_body=error_body,
@@ -161,7 +170,7 @@ def _token_usage(usage: _Object) -> TokenUsage:
 def _count(members: _Object, *names: str) -> int | None:
     for name in names:
         value = members.get(name)
-        if isinstance(value, Number) and _COUNT.fullmatch(value):
+        if isinstance(value, Number) and value.isdigit() and len(value) <= COUNT_DIGITS_MAX:
             return int(value)
     return None
 
@@ -172,6 +181,22 @@ def _name(response: _Object, name: str) -> str | None:
     if not isinstance(value, str) or isinstance(value, Number) or not value.isprintable():
         return None
     return value if 0 < len(value) <= NAME_TEXT_MAX else None
+
+
+def _made(response: _Object) -> tuple[str, ...]:
+    """The ids by which a later request may refer to what this answer made, beside the response's own.
+
+    Not those of files that it cites: they were there before.
+    """
+    output = response.get("output")
+    if not isinstance(output, list):
+        return ()
+    made: dict[str, None] = {}
+    for item in output:
+        for name in _IDS if isinstance(item, dict) else ():
+            if name in item and (one := _name(item, name)) is not None:
+                made[one] = None
+    return tuple(made)[:MADE_MAX]
 
 
 def _is_error(value: Any) -> bool:

@@ -47,11 +47,21 @@ def decode(text: Bytes) -> dict[str, Any]:
             text = text[len(_BOM) :]
         if len(text) > DECODED_BYTES_MAX:
             text = outline(text)
-        value = _decoder.decode(text.decode("utf-8", "replace"))
+        value = _value(text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise Malformed from error
     if not isinstance(value, dict):
         raise Malformed
+    return value
+
+
+def _value(text: str) -> Any:
+    """What `decode` of the decoder says, without its two regular expressions where nothing stands around an object."""
+    if not text.startswith("{"):
+        return _decoder.decode(text)
+    value, end = _decoder.raw_decode(text)
+    if text[end:].strip(" \t\n\r"):
+        raise ValueError("something follows the JSON value")
     return value
 
 

@@ -40,11 +40,11 @@ class ApiError(Exception):
         self.gateway = gateway  # facts for programs, where there are any
 
     def body(self) -> bytes:
-        """The JSON body, UTF-8."""
+        """The JSON body: ASCII, since what is quoted in it may hold half a surrogate pair, which UTF-8 cannot say."""
         error: dict[str, object] = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         if self.gateway is not None:
             error["gateway"] = self.gateway
-        return json.dumps({"error": error}, ensure_ascii=False).encode()
+        return json.dumps({"error": error}).encode()
 
 
 # --- the caller's side -------------------------------------------------------------------
@@ -81,18 +81,52 @@ def model_not_found(model: str, allowed: Iterable[str]) -> ApiError:
     return ApiError(404, "model_not_found", message, param="model")
 
 
-def response_not_found(reference: str, param: str = "previous_response_id") -> ApiError:
-    """The same answer for another key's response and for one that never was."""
+def response_not_found(reference: str, param: str) -> ApiError:
+    """The same answer for what another key made and for what never was. `param`: the member that names it."""
     return ApiError(
         400,
         "previous_response_not_found",
-        f"{param} {_quoted(reference)} was not made with this key, so it was not forwarded.",
+        f"{param} {_quoted(reference)} names nothing that was made with this key, so the request was not forwarded. "
+        "Refer to what answers to this key have named, or send the content itself.",
         param=param,
     )
 
 
 def bad_request(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, "invalid_request_error", message, param=param)
+
+
+def bad_http(why: str) -> ApiError:
+    """The connection is closed behind it: nobody can tell where the next request would begin."""
+    return bad_request(f"This is not a request that the gateway reads: {why}.")
+
+
+def head_too_large(limit_bytes: int, limit_headers: int) -> ApiError:
+    return ApiError(
+        431,
+        "headers_too_large",
+        f"The request's headers are more than {limit_headers}, or more than {limit_bytes} bytes together. "
+        "Send fewer or shorter ones.",
+    )
+
+
+def request_line_too_long(limit_bytes: int) -> ApiError:
+    return ApiError(414, "uri_too_long", f"The request's first line is longer than {limit_bytes} bytes.")
+
+
+def request_timeout(what: str) -> ApiError:
+    """Nothing was forwarded, so the SDKs may send it again."""
+    return ApiError(408, "request_timeout", f"The {what} did not come in time. Nothing was forwarded.")
+
+
+def too_many_connections(limit: int) -> ApiError:
+    return ApiError(
+        429,
+        "too_many_connections",
+        f"Your address has more than {limit} connections to this gateway. Close some, or reuse them.",
+        type="rate_limit_error",
+        headers=(("retry-after", "2"),),
+    )
 
 
 def body_too_large(limit_bytes: int) -> ApiError:
@@ -111,7 +145,12 @@ def encoded_body(encoding: str) -> ApiError:
 
 def wrong_path(path: str, base_url: str) -> ApiError:
     """Names the mend: another base_url, or, where that is right, what is served."""
-    if path.startswith("/v1/openai/") and not path.startswith("/v1/openai/v1/"):
+    if path.rstrip("/").startswith(("/v1/openai/responses/", "/v1/responses/")):
+        hint = (
+            "Stored responses are not served: keep the answers that you get, and go on with them by "
+            "previous_response_id in client.responses.create."
+        )
+    elif path.startswith("/v1/openai/") and not path.startswith("/v1/openai/v1/"):
         hint = "Of OpenAI's API this gateway serves client.responses.create and client.models alone."
     else:
         hint = f"Set base_url to {base_url}/v1/openai (the SDK adds /responses)."

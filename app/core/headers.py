@@ -16,6 +16,7 @@ import functools
 import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 Headers = Iterable[tuple[bytes, bytes]]
 HeaderList = list[tuple[bytes, bytes]]
@@ -43,6 +44,8 @@ NEVER_FORWARDED = HOP_BY_HOP | {
     b"host",
     b"content-length",
     b"accept-encoding",
+    b"content-type",
+    b"content-encoding",
     b"expect",
     b"forwarded",
     b"via",
@@ -54,7 +57,11 @@ NEVER_FORWARDED = HOP_BY_HOP | {
     b"openai-project",
 }
 
-_FORWARDED = frozenset({b"content-type", b"accept", b"user-agent", b"openai-beta"})
+# What the policy read is JSON in UTF-8. Were a client's own word for it to cross (`charset=utf-7`), the upstream could
+# read another request in the same bytes: another model, another's response.
+_CONTENT_TYPE = (b"content-type", b"application/json")
+
+_FORWARDED = frozenset({b"accept", b"user-agent", b"openai-beta"})
 _FORWARDED_PREFIX = b"x-stainless-"
 _NEVER_FORWARDED_PREFIXES = (b"x-forwarded-", b"x-irg-", b"proxy-")
 
@@ -77,6 +84,7 @@ _NOT_FOR_CLIENTS_PREFIXES = (b"access-control-", b"x-irg-", b"x-accel-", b"set-c
 _RATELIMIT = b"x-ratelimit-"
 
 _NAME = re.compile(rb"[!#$%&'*+.^`|~0-9a-z-]+")  # RFC 9110 token, less "_": proxies read it as "-"
+_BLANKS = b" \t"  # around a value they are no part of it (RFC 9110 §5.5); with them, some transports send nothing
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})  # RFC 9110 §5.5: none of them belongs into a value, but for the tab
 _TEAM_KEY = re.compile(rb"irg_[0-9a-z]{20}")  # more than is ever shown of one, in lower case
 _SHORT_KEY_BYTES = 20  # the encoded forms of a shorter key would be found by chance
@@ -92,16 +100,16 @@ def may_be_forwarded(name: bytes) -> bool:
 
 
 def upstream_request_headers(
-    headers: Headers, *, credential: bytes, host: bytes, content_length: int, extra: frozenset[bytes] = frozenset()
+    headers: Headers, *, credential: bytes, host: bytes, extra: frozenset[bytes] = frozenset()
 ) -> HeaderList:
-    """The head of the upstream request: the credentials are swapped here, and only listed headers cross.
+    """The head of the upstream request, but for its length: credentials are swapped here, only listed headers cross.
 
     `credential` is the whole Authorization value; `extra` are further names that the operator lets through.
     """
     lowered = [(name.lower(), value) for name, value in headers]
     nominated = _nominated(lowered)
     crossing = [
-        (name, value)
+        (name, value.strip(_BLANKS))
         for name, value in lowered
         if (name in _FORWARDED or name.startswith(_FORWARDED_PREFIX) or name in extra)
         and name not in nominated
@@ -113,32 +121,44 @@ def upstream_request_headers(
         (b"host", host),
         (b"authorization", credential),
         (b"accept-encoding", b"identity"),
-        (b"content-length", b"%d" % content_length),
+        _CONTENT_TYPE,
         *crossing,
     ]
 
 
 def client_response_headers(
-    headers: Headers, *, request_id: str, upstream_key: bytes | None, replace_ratelimit: bool = False
+    headers: Headers,
+    *,
+    request_id: str,
+    upstream_id: str | None,
+    upstream_key: bytes | None,
+    replace_ratelimit: bool = False,
 ) -> HeaderList:
-    """The head of the client's answer: end-to-end headers of the upstream, and our two request ids.
+    """The head of the client's answer: end-to-end headers of the upstream, and two request ids.
 
-    `upstream_key`: no header that contains it crosses. `replace_ratelimit`: ours stand in for the upstream's.
+    `upstream_id`: what `upstream_request_id` says. `upstream_key`: no header that contains it crosses.
+    `replace_ratelimit`: ours stand in for the upstream's.
     """
-    lowered = [(name.lower(), value) for name, value in headers]
-    dropped = _nominated(lowered)
-    if any(name == b"transfer-encoding" for name, _ in lowered):
-        dropped |= {b"content-length"}  # then it says nothing (RFC 9112 §6.3)
-    crossing = [
-        (name, value)
-        for name, value in lowered
-        if _may_reach_client(name) and name not in dropped and not (replace_ratelimit and name.startswith(_RATELIMIT))
-    ]
+    crossing: HeaderList = []
+    dropped: set[bytes] = set()
+    for name, value in headers:
+        known = _for_client(name)
+        if known is not None:
+            crossing.append((known, value))
+        elif name.lower() == b"connection":
+            dropped |= _nominated(((b"connection", value),))
+        elif name.lower() == b"transfer-encoding":
+            dropped.add(b"content-length")  # then it says nothing (RFC 9112 §6.3)
+    if dropped or replace_ratelimit:
+        crossing = [
+            (name, value)
+            for name, value in crossing
+            if name not in dropped and not (replace_ratelimit and name.startswith(_RATELIMIT))
+        ]
     if not _are_clean(crossing, upstream_key):
         crossing = [header for header in crossing if _are_clean((header,), upstream_key)]
     ours = request_id.encode("ascii")
-    theirs = upstream_request_id(lowered, upstream_key)
-    crossing.append((b"x-request-id", theirs.encode("ascii") if theirs is not None else ours))
+    crossing.append((b"x-request-id", upstream_id.encode("ascii") if upstream_id is not None else ours))
     crossing.append((b"x-irg-request-id", ours))
     return crossing
 
@@ -153,10 +173,12 @@ def upstream_request_id(headers: Headers, upstream_key: bytes | None = None) -> 
 
 
 @functools.lru_cache(maxsize=256)
-def _may_reach_client(name: bytes) -> bool:
+def _for_client(name: bytes) -> bytes | None:
+    """The name in lower case; None if it may not reach the client."""
+    name = name.lower()
     if name in _NOT_FOR_CLIENTS or name.startswith(_NOT_FOR_CLIENTS_PREFIXES):
-        return False
-    return _NAME.fullmatch(name) is not None
+        return None
+    return name if _NAME.fullmatch(name) is not None else None
 
 
 def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -175,13 +197,18 @@ def _are_harmless(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 def _are_clean(headers: Sequence[tuple[bytes, bytes]], upstream_key: bytes | None) -> bool:
     """No value is malformed; no name or value shows the upstream key. Together they may only look worse than alone."""
-    text = b" ".join([part for header in headers for part in header])
-    if not _has_no_control(text):
+    parts = list(chain.from_iterable(headers))
+    if not _has_no_control(b" ".join(parts)):
         return False
     if not upstream_key:
         return True
-    text = text.lower()
-    return not any(form in text for form in _forms(upstream_key))
+    forms = _forms(upstream_key)
+    shortest = len(forms[0])
+    long_enough = [part for part in parts if len(part) >= shortest]  # mostly an id or two
+    if not long_enough:
+        return True
+    text = b" ".join(long_enough).lower()
+    return not any(form in text for form in forms)
 
 
 def _has_no_control(text: bytes) -> bool:

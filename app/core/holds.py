@@ -8,12 +8,14 @@ transaction that admits or settles.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from app.core.money import CHARGE_STEP_PICODOLLARS
 from app.core.records import Asked, Cost, Reading, Settlement, State
+from app.core.value import value
 
 # So many of a key's last settled costs of a model are looked at, and so many are needed.
 SAMPLES_MAX = 50
@@ -45,7 +47,7 @@ class Counting:
     unknown_keeps_hold: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sample:
     """What an earlier request came to."""
 
@@ -58,9 +60,61 @@ def prompt_tokens(text_bytes: int, parts: int) -> int:
     return -(-text_bytes // TEXT_BYTES_PER_TOKEN) + parts * PART_TOKENS
 
 
-def hold(asked: Asked, samples: Sequence[Sample]) -> int:
-    """What to set aside for a request. `samples`: the key's last settled ones of this model, newest first."""
-    amount = max(_guess(asked, samples[:SAMPLES_MAX]), _surely(asked))
+def most_of(samples: Sequence[Sample]) -> Sample | None:
+    """The most that any of a key's last settled requests to a model cost, and the most tokens that any had; None
+    while there are too few of them. `samples`: newest first."""
+    if len(samples) < SAMPLES_MIN:
+        return None
+    last = samples[:SAMPLES_MAX]
+    return Sample(max(one.counted_picodollars for one in last), max(one.tokens for one in last))
+
+
+class Recent:
+    """The most of a key's last settled requests to a model: each request asks for it."""
+
+    __slots__ = ("_costs", "_count", "_tokens")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._costs, self._tokens = _Most(), _Most()
+
+    def add(self, sample: Sample) -> None:
+        self._count += 1
+        self._costs.add(self._count, sample.counted_picodollars)
+        self._tokens.add(self._count, sample.tokens)
+
+    @property
+    def most(self) -> Sample | None:
+        """See `most_of`."""
+        if self._count < SAMPLES_MIN:
+            return None
+        return Sample(self._costs.most, self._tokens.most)
+
+
+class _Most:
+    """The largest of the last so many numbers. What comes after a number and is no less makes it matter no more."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left: deque[tuple[int, int]] = deque()  # (which one it was, the number), the largest first
+
+    def add(self, count: int, number: int) -> None:
+        left = self._left
+        while left and left[-1][1] <= number:
+            left.pop()
+        left.append((count, number))
+        if left[0][0] <= count - SAMPLES_MAX:
+            left.popleft()
+
+    @property
+    def most(self) -> int:
+        return self._left[0][1]
+
+
+def hold(asked: Asked, most: Sample | None) -> int:
+    """What to set aside for a request. `most`: see `most_of`."""
+    amount = max(_guess(asked, most), _surely(asked))
     ceiling = HOLD_PICODOLLARS_MAX if asked.ceiling_picodollars is None else asked.ceiling_picodollars
     return min(amount, ceiling)
 
@@ -75,9 +129,9 @@ def _surely(asked: Asked) -> int:
     return prompt_cost + (asked.max_output_tokens or 0) * asked.prices.completion_picodollars
 
 
-def _guess(asked: Asked, samples: Sequence[Sample]) -> int:
-    if len(samples) >= SAMPLES_MIN:
-        return _half_more(max(sample.counted_picodollars for sample in samples))
+def _guess(asked: Asked, most: Sample | None) -> int:
+    if most is not None:
+        return _half_more(most.counted_picodollars)
     if asked.prices is None:
         return asked.default_picodollars
     output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens
@@ -87,10 +141,10 @@ def _guess(asked: Asked, samples: Sequence[Sample]) -> int:
     return -(-cost // CHARGE_STEP_PICODOLLARS) * CHARGE_STEP_PICODOLLARS
 
 
-def tokens_held(asked: Asked, samples: Sequence[Sample]) -> int:
-    """How many tokens a running request is taken for, until its own are known."""
-    if len(samples) >= SAMPLES_MIN:
-        return _half_more(max(sample.tokens for sample in samples[:SAMPLES_MAX]))
+def tokens_held(asked: Asked, most: Sample | None) -> int:
+    """How many tokens a running request is taken for, until its own are known. `most`: see `most_of`."""
+    if most is not None:
+        return _half_more(most.tokens)
     output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens
     return asked.prompt_tokens + output
 

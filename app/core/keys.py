@@ -24,6 +24,7 @@ _PUBLIC, _SECRET, _CHECKSUM = 10, 52, 7
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHAPE_TEXT = rf"irg_[{_ALPHABET}]{{{_PUBLIC + _SECRET + _CHECKSUM}}}"
 _SHAPE = re.compile(_SHAPE_TEXT)
+_LIKE_A_SECRET = re.compile(rf"irg_[{_ALPHABET}]{{20,}}")  # also one that was mistyped or cut
 _BEARER = re.compile(rf"(?i:bearer) +({_SHAPE_TEXT})[ \t]*".encode())  # a scheme has no case (RFC 9110 §11.1)
 
 
@@ -43,9 +44,21 @@ def new_secret() -> TeamSecret:
     return TeamSecret(text, text[:SHOWN_CHARACTERS], hash_secret(text))
 
 
+def known_secret(text: str) -> TeamSecret:
+    """A secret that another gateway made. Raises: `ValueError` when it is none; the text is in no message."""
+    if not is_secret(text):
+        raise ValueError("not a team key's secret")
+    return TeamSecret(text, text[:SHOWN_CHARACTERS], hash_secret(text))
+
+
 def is_secret(text: str) -> bool:
     """True for a well-formed secret with its right checksum; says nothing about whether it is known."""
     return _SHAPE.fullmatch(text) is not None and _is_checked(text)
+
+
+def shown_text(text: str) -> str:
+    """A person's word as it may be said back: of a secret that was given for a name, only what may be shown."""
+    return _LIKE_A_SECRET.sub(lambda found: f"{found[0][:SHOWN_CHARACTERS]}…", text)
 
 
 def hash_secret(text: str) -> str:

@@ -7,7 +7,7 @@ integer of 10⁻¹² USD, times are milliseconds since 1970. Called by `admissio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.core.budgets import ALWAYS_TO_MS, Budget, Span
@@ -15,9 +15,12 @@ from app.core.clock import from_ms
 from app.core.holds import Billing
 from app.core.money import SUM_MAX
 from app.core.rates import MINUTE_MS, Rate
-from app.core.records import Allowance, Cost, LimitHit, RefusalReason, Scope
+from app.core.records import Allowance, LimitHit, RefusalReason, Scope
+from app.core.value import value
 
 GATEWAY = "gateway"
+
+_CHARGED = Billing.CHARGED  # a member of an enumeration is looked up by a function: every window asks for this one
 
 # A budget that is only held by what runs is asked about again so soon; so is a limit of what runs at once.
 HELD_RETRY_MS = 2000
@@ -33,7 +36,19 @@ class Limits:
     concurrency: int | None = None
 
     def __bool__(self) -> bool:
-        return (self.rpm, self.tpm, self.concurrency) != (None, None, None)
+        return self.rpm is not None or self.tpm is not None or self.concurrency is not None
+
+
+@value
+class Ended:
+    """A request that is closed, as the owners of limits count it."""
+
+    hold: int  # money and tokens, as they were taken
+    tokens_held: int
+    kept: int = 0  # of the hold, where the cost is unknown
+    tokens: int = 0
+    charged: int | None = None  # what counts where charges do, and where true costs do; None = neither is known
+    true_cost: int | None = None
 
 
 @dataclass(slots=True)
@@ -54,17 +69,20 @@ class Window:
     def spent(self) -> int:
         return self.settled + self.kept
 
-    def end(self, hold: int, kept: int, cost: Cost | None) -> None:
-        """A request that was held for is closed: its cost is known, or something is kept for it, or neither."""
-        self.held = max(0, self.held - hold)  # as in `Standing.end`
-        self.kept = min(SUM_MAX, self.kept + kept)
-        if cost is not None:
-            self.settled = min(SUM_MAX, self.settled + cost.picodollars)
+    def end(self, ended: Ended) -> None:
+        """A request that was held for is closed."""
+        held = self.held - ended.hold
+        self.held = held if held > 0 else 0  # as in `Standing.end`
+        if ended.kept:
+            self.kept = min(SUM_MAX, self.kept + ended.kept)
+        cost = ended.charged if self.billing is _CHARGED else ended.true_cost
+        if cost:
+            self.settled = min(SUM_MAX, self.settled + cost)
 
     def resolve(self, kept: int, true_cost: int, charged: int) -> None:
         """A person has said what an unknown cost was: nothing is kept for it any more. Costs are differences."""
         self.kept = max(0, self.kept - kept)
-        more = charged if self.billing is Billing.CHARGED else true_cost
+        more = charged if self.billing is _CHARGED else true_cost
         self.settled = min(SUM_MAX, max(0, self.settled + more))
 
 
@@ -82,6 +100,13 @@ class BudgetStanding:
             if span.starts_at_ms <= at_ms < span.ends_at_ms:
                 return window
         return None
+
+    def left(self, at_ms: int) -> int | None:
+        """What is neither spent nor held: a hold of so much is the largest that it allows. None = it has no window."""
+        window = self.window(at_ms)
+        if window is None:
+            return None
+        return self.budget.amount_picodollars - window.settled - window.kept - window.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +131,20 @@ class Standing:
     rate: Rate = field(default_factory=Rate)
     budgets: list[BudgetStanding] = field(default_factory=list)
 
+    def left(self, at_ms: int) -> int | None:
+        """What the tightest budget leaves, below nothing after an overrun; None = there is none."""
+        least = None
+        for standing in self.budgets:
+            left = standing.left(at_ms)
+            if left is not None and (least is None or left < least):
+                least = left
+        return least
+
+    def has_room(self, now_ms: int, tokens: int) -> bool:
+        """Whether no limit but a budget is in the way."""
+        self.rate.advance(now_ms)
+        return next(self._too_many(now_ms, tokens), None) is None
+
     def violations(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> Iterator[Violation]:
         """What stands in the way of a request made at `at_ms` that may cost so much and have so many tokens."""
         for standing in self.budgets:
@@ -125,26 +164,18 @@ class Standing:
             if window := standing.window(at_ms):
                 window.held += hold
 
-    def end(
-        self,
-        at_ms: int,
-        now_ms: int,
-        held: tuple[int, int],
-        kept: int,
-        tokens: int,
-        cost: Callable[[Billing], Cost | None],
-    ) -> None:
-        """Counts a request that is closed. `held`: money and tokens, as they were taken."""
-        hold, tokens_held = held
+    def end(self, at_ms: int, now_ms: int, ended: Ended) -> None:
+        """Counts a request that is closed."""
         if self.limits:
             # Not below nothing: should a count ever be off, that must not cost a settlement; `irg verify` tells.
-            self.running = max(0, self.running - 1)
-            self.running_tokens = max(0, self.running_tokens - tokens_held)
+            running, tokens = self.running - 1, self.running_tokens - ended.tokens_held
+            self.running = running if running > 0 else 0
+            self.running_tokens = tokens if tokens > 0 else 0
             self.rate.advance(now_ms)
-            self.rate.add(now_ms, tokens=tokens)
+            self.rate.add(now_ms, tokens=ended.tokens)
         for standing in self.budgets:
             if window := standing.window(at_ms):
-                window.end(hold, kept, cost(window.billing))
+                window.end(ended)
 
     def requests_allowance(self, now_ms: int) -> Allowance | None:
         limit = self.limits.rpm
@@ -161,20 +192,11 @@ class Standing:
         reset_ms = MINUTE_MS if self.running_tokens else self.rate.empty_in_ms(now_ms, tokens=True)
         return Allowance(limit, left, reset_ms)
 
-    def remaining(self, at_ms: int) -> int | None:
-        """What the tightest budget leaves, less what is held; None = there is none."""
-        left = [
-            max(0, standing.budget.amount_picodollars - window.spent - window.held)
-            for standing in self.budgets
-            if (window := standing.window(at_ms)) is not None
-        ]
-        return min(left, default=None)
-
     # --- what is in the way ----------------------------------------------------------------
 
     def _overrun(self, standing: BudgetStanding, at_ms: int, hold: int) -> Violation | None:
-        window, amount = standing.window(at_ms), standing.budget.amount_picodollars
-        if window is None or window.spent + window.held + hold <= amount:
+        window, left, amount = standing.window(at_ms), standing.left(at_ms), standing.budget.amount_picodollars
+        if window is None or left is None or hold <= left:
             return None
         spent = window.spent + hold > amount
         ends = window.span.ends_at_ms

@@ -37,6 +37,8 @@ AMOUNT_USD_MAX = 1_000_000
 
 # JSON's grammar for numbers (RFC 8259 §6), negative ones included so that they are told apart.
 _NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE]([+-]?[0-9]+))?")
+# What nearly every cost is: below the bound, and with no more decimals than are counted.
+_PLAIN = re.compile(r"(0|[1-9][0-9]{0,3})(?:\.([0-9]{1,12}))?")
 _AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]{1,12}))?")
 
 # Longer tokens are no prices; the bound keeps arithmetic quick whatever is sent.
@@ -59,6 +61,9 @@ class BadCost(ValueError):
 
 def parse_cost(token: str) -> Cost:
     """The cost that a JSON number token states, in USD. Raises: `BadCost`."""
+    plain = _PLAIN.fullmatch(token)
+    if plain is not None:
+        return Cost(token, _plain_picodollars(plain))
     value = _exact(token)
     if value < 0:
         raise BadCost("negative")
@@ -79,6 +84,11 @@ def parse_price(token: str) -> int:
 
 def charged_from(true: Cost) -> Cost:
     """What a true cost is charged as: the exact ceiling of its token to 1/10,000 USD. Raises: `BadCost`."""
+    plain = _PLAIN.fullmatch(true.raw)
+    if plain is not None:
+        steps = -(-_plain_picodollars(plain) // CHARGE_STEP_PICODOLLARS)
+        whole, rest = divmod(steps, 10_000)
+        return Cost(f"{whole}.{rest:04d}", steps * CHARGE_STEP_PICODOLLARS)
     charged = _exact(true.raw).quantize(CHARGE_STEP, rounding=ROUND_CEILING, context=_CONTEXT).copy_abs()
     return Cost(format(charged, "f"), _picodollars(charged))
 
@@ -104,6 +114,12 @@ def format_usd(picodollars: int) -> str:
     whole, rest = divmod(abs(picodollars), PICODOLLARS_PER_USD)
     fraction = f"{rest:012d}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{fraction}"
+
+
+def _plain_picodollars(plain: re.Match[str]) -> int:
+    """Exactly, in integers alone: a third of the time that decimals take."""
+    whole, fraction = plain.groups("")
+    return int(whole) * PICODOLLARS_PER_USD + int(fraction.ljust(12, "0"))
 
 
 def _exact(token: str) -> Decimal:

@@ -17,34 +17,39 @@ _STEP_MS = 1000
 
 @dataclass(slots=True)
 class Rate:
-    """`steps`: [when the last request of the step came, requests, tokens], oldest first."""
+    """`steps`: [when the last request of the step came, requests, tokens], oldest first. What they come to in all
+    stands beside them: each request asks for it several times."""
 
     steps: list[list[int]] = field(default_factory=list)
+    requests: int = field(init=False)
+    tokens: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.requests = sum(step[1] for step in self.steps)
+        self.tokens = sum(step[2] for step in self.steps)
 
     def advance(self, now_ms: int) -> None:
         """Lets go of what is older than a minute."""
-        self.steps = [
-            [min(at_ms, now_ms), requests, tokens]
-            for at_ms, requests, tokens in self.steps
-            if at_ms + MINUTE_MS > now_ms
-        ]
-
-    @property
-    def requests(self) -> int:
-        return sum(step[1] for step in self.steps)
-
-    @property
-    def tokens(self) -> int:
-        return sum(step[2] for step in self.steps)
+        steps = self.steps
+        while steps and steps[0][0] + MINUTE_MS <= now_ms:
+            _, requests, tokens = steps.pop(0)
+            self.requests -= requests
+            self.tokens -= tokens
+        for step in reversed(steps):
+            if step[0] <= now_ms:
+                break
+            step[0] = now_ms
 
     def add(self, now_ms: int, *, requests: int = 0, tokens: int = 0) -> None:
-        if self.steps and self.steps[-1][0] // _STEP_MS >= now_ms // _STEP_MS:
-            newest = self.steps[-1]
+        newest = self.steps[-1] if self.steps else None
+        if newest is not None and newest[0] // _STEP_MS >= now_ms // _STEP_MS:
             newest[0] = max(newest[0], now_ms)
             newest[1] += requests
             newest[2] += tokens
         else:
             self.steps.append([now_ms, requests, tokens])
+        self.requests += requests
+        self.tokens += tokens
 
     def wait_ms(self, now_ms: int, excess: int, *, tokens: bool = False) -> int:
         """How long until so many requests (or tokens) have left; until all have, if they are fewer."""
@@ -59,7 +64,10 @@ class Rate:
     def empty_in_ms(self, now_ms: int, *, tokens: bool = False) -> int:
         """How long until nothing counts any more."""
         column = 2 if tokens else 1
-        return max((step[0] + MINUTE_MS - now_ms for step in self.steps if step[column]), default=0)
+        for step in reversed(self.steps):  # the newest leaves last
+            if step[column]:
+                return step[0] + MINUTE_MS - now_ms
+        return 0
 
 
 def rate_of(events: Iterable[tuple[int, int, int]]) -> Rate:

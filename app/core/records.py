@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from app.core.value import value
+
 
 class State(StrEnum):
     """Where a ledger entry stands. `open` ends exactly once, in one of the other three."""
@@ -38,7 +40,7 @@ class KeyState(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cost:
     """One cost: the JSON token as received and its value, rounded half-even to 12 places."""
 
@@ -46,7 +48,7 @@ class Cost:
     picodollars: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenUsage:
     """Token counts as the upstream told them; None = not told."""
 
@@ -57,7 +59,7 @@ class TokenUsage:
     total_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reading:
     """What the tap learnt from an answer's body.
 
@@ -75,6 +77,7 @@ class Reading:
     unknown_reason: str | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
     response_id: str | None = None
+    made: tuple[str, ...] = ()  # ids of what else it made that can be referred to: items of its output, containers
     model_answered: str | None = None
     complete: bool = False  # a terminal event or a whole JSON body was seen
     failed: bool = False  # the body tells of a failure (error body, response.failed)
@@ -93,7 +96,7 @@ class Prices:
     completion_picodollars: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """What bounds a request's cost before it runs: its length, the model's prices, the operator's ceiling."""
 
@@ -105,6 +108,25 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceRules:
+    """What a request may refer to beside what its own key made."""
+
+    of_team: bool = False  # what any key made while it belonged to the team that this key belongs to
+    unknown: bool = False  # what the gateway knows nothing of
+
+
+OWN_ALONE = ReferenceRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The key that made something, and the team to which it then belonged."""
+
+    key_id: str
+    team_id: str | None = None
+
+
+@value
 class Intent:
     """A request that wants to be forwarded: the write-ahead half of a ledger entry."""
 
@@ -115,7 +137,8 @@ class Intent:
     model: str
     stream: bool
     sdk_retry: int = 0
-    references: tuple[str, ...] = ()  # response ids that the body refers to
+    references: tuple[str, ...] = ()  # ids of what is stored upstream and the body refers to
+    rules: ReferenceRules = OWN_ALONE
     asked: Asked = field(default_factory=Asked)
 
 
@@ -140,7 +163,7 @@ class Scope(StrEnum):
     GATEWAY = "gateway"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Allowance:
     """What one limit per minute leaves, this request counted."""
 
@@ -149,7 +172,7 @@ class Allowance:
     reset_ms: int  # until nothing counts against it any more
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Allowances:
     """What the tightest limits leave; None = there is no such limit."""
 
@@ -161,7 +184,7 @@ class Allowances:
 NO_ALLOWANCES = Allowances()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Admitted:
     """The intent is committed; it may be forwarded."""
 
@@ -201,7 +224,7 @@ class Refused:
     allowances: Allowances = NO_ALLOWANCES
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """The closing half of a ledger entry; applied once, then immutable."""
 

@@ -5,7 +5,8 @@ stream that broke off still told. Must not live here: framing (`core.sse`), JSON
 (`core.costs`), encodings (`core.decode`). Called by the relay through `core.tap`.
 
 Text in a model's output that looks like an event or a cost never counts: only real framing and
-exact JSON paths do. Deltas are never decoded, only their sequence number is remembered.
+exact JSON paths do. Deltas are never decoded, nor even cut apart: a run of events that holds no word
+which could matter is passed over as a whole (`core.deltas`).
 """
 
 from __future__ import annotations
@@ -16,35 +17,48 @@ from dataclasses import replace
 from app.core.body_tap import BEFORE_CONTENT, BodyTap
 from app.core.costs import read_event
 from app.core.decode import Inflater, TooLarge, Undecodable
+from app.core.deltas import Deltas
 from app.core.document import HEAVY_BYTES, Malformed
-from app.core.outline import Bytes
 from app.core.records import Reading
-from app.core.sse import EVENT_BYTES_MAX, Event, EventSplitter
+from app.core.sse import EVENT_BYTES_MAX, EVENT_ENDS, Event, EventSplitter
 
 _TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _TERMINAL_NAMES = frozenset(kind.encode() for kind in _TERMINAL_TYPES)
 _WANTED_NAMES = _TERMINAL_NAMES | {b"response.created"}
 _WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
+# What has none of these anywhere has neither a wanted name nor data worth reading.
+_TELLING = (*_WANTED_NAMES, b'"error"')
 
-# In an excerpt of JSON. A quote inside a string has a backslash before it, so these are names.
+# In an excerpt of JSON. A quote inside a string has a backslash before it, so this is a name.
 _TYPE = re.compile(rb'[{,]\s*"type"\s*:\s*"([^"\\]*)"')
-_SEQUENCE_NUMBER = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,15})\s*[,}]')  # whole, not cut by a window
-_SEQUENCE_NUMBER_NAME = b'"sequence_number"'
-_HEAD_BYTES, _TAIL_BYTES = 256, 64
 
 
 class StreamTap:
     """Watches an event stream for the event that ends the answer and tells its cost."""
+
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_deltas",
+        "_encoded",
+        "_finished",
+        "_inflater",
+        "_plain",
+        "_splitter",
+        "ended",
+        "reading",
+    )
 
     def __init__(self, inflater: Inflater | None = None, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.reading = Reading(unknown_reason="no_terminal_event")
         self.ended = False
         self._inflater = inflater
         self._encoded = inflater is not None
-        self._splitter = EventSplitter(_worth_collecting, event_bytes_max)
-        self._numbered: Bytes = b""  # data of the last event that has a sequence number
+        self._deltas = Deltas(_TELLING)
+        self._splitter = EventSplitter(_worth_collecting, event_bytes_max, self._deltas.dull)
         self._body: BodyTap | None = None  # what was announced as a stream is a body all the same
         self._begun = False
+        self._plain = False  # events come, as they are, and the last one has not
         self._finished = False
 
     @property
@@ -54,14 +68,20 @@ class StreamTap:
         return self._encoded or self._splitter.buffered > HEAVY_BYTES
 
     @property
+    def held_bytes(self) -> int:
+        return self._body.held_bytes if self._body is not None else self._splitter.buffered
+
+    @property
     def at_boundary(self) -> bool:
         return self._body is None and not self._encoded and self._splitter.at_boundary
 
     @property
     def last_sequence_number(self) -> int | None:
-        head, tail = _ends(self._numbered)
-        found = _SEQUENCE_NUMBER.search(head) or _SEQUENCE_NUMBER.search(tail)
-        return int(found[1]) if found else None
+        return self._deltas.last_number
+
+    def passes(self, chunk: bytes) -> bool:
+        whole = self._plain and self._splitter.between_events and chunk.endswith(EVENT_ENDS)
+        return whole and self._deltas.passes(chunk)
 
     def feed(self, chunk: bytes) -> int | None:
         if self.ended:
@@ -69,6 +89,12 @@ class StreamTap:
         if self._encoded:
             return self._feed_encoded(chunk)
         return self._feed_plain(chunk)
+
+    def let_go(self) -> None:
+        if self._body is not None:
+            self._body.let_go()
+        else:
+            self._splitter.let_go()
 
     def finish(self) -> None:
         if self._finished:
@@ -111,11 +137,14 @@ class StreamTap:
         self._begun = bool(content)
         if content.startswith((b"{", b"[", b"<")):
             self._body = BodyTap()
+        self._plain = self._begun and self._body is None and not self._encoded
 
     def _take(self, event: Event) -> None:
         name, data = event.name, event.data
-        if _SEQUENCE_NUMBER_NAME in data[:_HEAD_BYTES] or _SEQUENCE_NUMBER_NAME in data[-_TAIL_BYTES:]:
-            self._numbered = data if len(data) <= _HEAD_BYTES + _TAIL_BYTES else b"".join(_ends(data))
+        if event.passed:
+            self._deltas.keep(data)
+            return
+        self._deltas.note(data)
         if name.startswith(b"response."):
             if name not in _WANTED_NAMES:
                 return
@@ -134,7 +163,7 @@ class StreamTap:
                 self.reading = replace(self.reading, unknown_reason="unparsable")
             return
         if kind in _TERMINAL_TYPES:
-            self.ended = True
+            self._end()
             self._adopt(reading, reading.unknown_reason, complete=True)
         elif reading.failed:  # `response.failed` may follow, so this is not the end yet
             self._adopt(reading, reading.unknown_reason and "no_terminal_event", complete=False)
@@ -145,8 +174,11 @@ class StreamTap:
         """An event too large to be read can still be the last one."""
         kind = _TYPE.search(event.data)
         if event.name in _TERMINAL_NAMES or (kind and kind[1] in _TERMINAL_NAMES):
-            self.ended = True
+            self._end()
             self.reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
+
+    def _end(self) -> None:
+        self.ended, self._plain = True, False
 
     def _adopt(self, reading: Reading, unknown_reason: str | None, *, complete: bool) -> None:
         """What does not say whose it is belongs to the response that was created."""
@@ -162,8 +194,3 @@ class StreamTap:
 def _worth_collecting(name: bytes) -> bool:
     """The name of an event is only a pre-filter; its type decides."""
     return not name.startswith(b"response.") or name in _WANTED_NAMES
-
-
-def _ends(data: Bytes) -> tuple[Bytes, Bytes]:
-    """Where everybody writes the sequence number, and where it may stand as well."""
-    return data[:_HEAD_BYTES], data[-_TAIL_BYTES:]

@@ -7,12 +7,15 @@ sent.
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 from app.core.body_tap import BlindTap, BodyTap
 from app.core.decode import CODINGS, Inflater
 from app.core.records import Reading
 from app.core.stream_tap import StreamTap
+
+EVENT_STREAM = b"text/event-stream"
 
 
 class Tap(Protocol):
@@ -26,6 +29,11 @@ class Tap(Protocol):
     @property
     def heavy(self) -> bool:
         """The next `feed` or `finish` may take more than a millisecond: call it off the event loop."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps of the answer in memory."""
         ...
 
     @property
@@ -43,6 +51,10 @@ class Tap(Protocol):
         """That of the last complete event, if it has one."""
         ...
 
+    def passes(self, chunk: bytes) -> bool:
+        """Takes in a chunk in which surely nothing matters; False: it took nothing in, and must be fed."""
+        ...
+
     def feed(self, chunk: bytes) -> int | None:
         """Shows the next bytes. The offset in them from which on all must wait for the settlement, or None.
 
@@ -50,9 +62,19 @@ class Tap(Protocol):
         """
         ...
 
+    def let_go(self) -> None:
+        """There is no memory for what it keeps: it drops that, and the cost in it stays unknown."""
+        ...
+
     def finish(self) -> None:
         """The body is over, cleanly or not. Idempotent."""
         ...
+
+
+@functools.lru_cache(maxsize=64)  # an upstream has a handful
+def media_type(content_type: bytes | None) -> bytes:
+    """The type that a Content-Type names, without its parameters."""
+    return (content_type or b"").partition(b";")[0].strip().lower()
 
 
 def open_tap(content_type: bytes | None, content_encoding: bytes | None, *, requested_stream: bool) -> Tap:
@@ -60,12 +82,12 @@ def open_tap(content_type: bytes | None, content_encoding: bytes | None, *, requ
 
     A missing or odd content type is read as what was asked for; a `StreamTap` notices a JSON body.
     """
-    media = (content_type or b"").partition(b";")[0].strip().lower()
+    media = media_type(content_type)
     coding = (content_encoding or b"").strip().lower()
     inflater = Inflater(coding) if coding in CODINGS else None
     if inflater is None and coding not in (b"", b"identity"):
         return BlindTap()
     is_json = media == b"application/json" or media.endswith(b"+json")
-    if media == b"text/event-stream" or (requested_stream and not is_json):
+    if media == EVENT_STREAM or (requested_stream and not is_json):
         return StreamTap(inflater)
     return BodyTap(inflater)

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.core.records import Outcome, Reading, State
+from app.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     state: State
     outcome: Outcome

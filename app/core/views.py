@@ -24,10 +24,14 @@ PAGE_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; `next` is the cursor of the following one, None at the end."""
+    """One page of a list; `next` is the cursor of the following one, None at the end.
+
+    `let_go_before`: of what was asked for, requests made before it may be missing, since their rows were let go of.
+    """
 
     items: tuple[T, ...]
     next: str | None = None
+    let_go_before: datetime | None = None
 
 
 # --- requests ------------------------------------------------------------------------------
@@ -225,5 +229,6 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Verification:
     ok: bool
-    rows: int
+    rows: int  # that are there
     differences: tuple[Difference, ...] = ()
+    sealed: int = 0  # so many rows are vouched for by seals, whether or not they are still there
