@@ -37,6 +37,17 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
+def waiting_connections(listening: socket.socket) -> list[socket.socket]:
+    """Those that the system has made already and nobody has taken yet: closing the listener would reset them."""
+    taken: list[socket.socket] = []
+    with contextlib.suppress(OSError):  # none is left, or the listener is closed
+        while True:
+            taken.append(listening.accept()[0])
+    for sock in taken:
+        sock.setblocking(False)
+    return taken
+
+
 @contextlib.contextmanager
 def unix_socket(database_path: Path) -> Iterator[tuple[socket.socket, Path]]:
     """The command line's door: a socket beside the database whose file permission is the authority."""

@@ -9,7 +9,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from app.settings.model import Conflict, Settings, variable_of
+from app.settings.conflicts import Conflict
+from app.settings.model import Settings, variable_of
 
 
 class SettingsError(Exception):
@@ -54,8 +55,8 @@ def expected(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """` of seconds`, ` of bytes`, ` of USD`, or nothing: units are in the names."""
-    words = {"seconds": " of seconds", "bytes": " of bytes", "usd": " of USD"}
+    """` of seconds`, ` of days`, ` of bytes`, ` of USD`, or nothing: units are in the names."""
+    words = {"seconds": " of seconds", "days": " of days", "bytes": " of bytes", "usd": " of USD"}
     return next((text for word, text in words.items() if word in name.split("_")), "")
 
 

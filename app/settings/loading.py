@@ -20,8 +20,9 @@ from app.settings import doors
 from app.settings.admin_token import token_path
 from app.settings.alerts_secret import secret_path
 from app.settings.checks import is_loopback
+from app.settings.conflicts import ConflictsError
 from app.settings.faults import SettingsError, conflict_fault, value_fault
-from app.settings.model import ConflictsError, Settings, variable_of
+from app.settings.model import Settings, variable_of
 
 # A shorter upstream key would match by chance inside ordinary answers.
 SHORT_KEY_CHARACTERS = 20

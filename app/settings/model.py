@@ -6,7 +6,6 @@ value must be is in `checks`; who reads values is `doors`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
@@ -14,30 +13,17 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.core.addresses import Network, parse_network
 from app.core.money import parse_usd
 from app.settings import checks
+from app.settings.conflicts import ConflictsError, conflicts
+from app.settings.networks import networks
 
 Seconds = Annotated[float, BeforeValidator(checks.number), Field(gt=0, le=86_400)]
 SecondsOrNone = Annotated[float, BeforeValidator(checks.number), Field(ge=0, le=86_400)]
 Whole = Annotated[int, BeforeValidator(checks.number)]
 PemFile = Annotated[Path, AfterValidator(checks.pem_file)]
 OriginUrl = Annotated[str, AfterValidator(checks.origin_url)]
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """Two settings that are fine alone and not together. `fields[0]` is the one to name first."""
-
-    fields: tuple[str, ...]
-    sentence: str
-
-
-class ConflictsError(ValueError):
-    """Every conflict of one set of values."""
-
-    def __init__(self, found: list[Conflict]) -> None:
-        super().__init__("; ".join(conflict.sentence for conflict in found))
-        self.found = found
 
 
 class Settings(BaseSettings):
@@ -52,10 +38,13 @@ class Settings(BaseSettings):
         "https://api.imagerouter.io",
         description="The upstream. `http://` only to loopback, or with `IRG_ALLOW_PLAIN_UPSTREAM=true`.",
     )
-    upstream_transport: Literal["httpx"] = Field("httpx", description="Which HTTP client speaks to the upstream.")
+    upstream_transport: Literal["direct", "httpx"] = Field(
+        "direct", description="Which HTTP client speaks to the upstream: the quick one, or the one that knows proxies."
+    )
     upstream_proxy: Annotated[str, AfterValidator(checks.proxy_url)] | None = Field(
         None,
-        description="An HTTP proxy on the way to the upstream. Proxies of the environment are not used.",
+        description="An HTTP proxy on the way to the upstream, with the transport `httpx`. "
+        "Proxies of the environment are not used.",
         examples=["http://proxy.example.com:3128"],
         repr=False,  # it may hold a password
     )
@@ -90,6 +79,14 @@ class Settings(BaseSettings):
         description="How clients reach the gateway, for messages and snippets. Unset: from host and port.",
         examples=["https://gateway.example.com"],
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.names), AfterValidator(networks)] = (
+        Field(
+            (),
+            description="Addresses and networks (CIDR) of proxies whose `X-Forwarded-For` tells who the client is; "
+            "in a variable, separated by commas.",
+            examples=[["10.0.0.0/8"]],
+        )
+    )
     tls_cert_file: PemFile | None = Field(
         None, description="Certificate (PEM) to serve HTTPS without a proxy.", examples=["/etc/ssl/gateway.pem"]
     )
@@ -106,7 +103,27 @@ class Settings(BaseSettings):
     bodies_bytes_max: Whole = Field(
         536_870_912, ge=1024, le=2**40, description="All request bodies in memory together."
     )
+    answers_bytes_max: Whole = Field(
+        536_870_912,
+        ge=1_048_576,
+        le=2**40,
+        description="What is kept of large answers in memory together, to read their costs; one answer at a time may "
+        "go beyond. One without room waits for it; after 30 seconds its cost stays unknown.",
+    )
     concurrency_max: Whole = Field(1000, ge=1, le=1_000_000, description="Requests in flight at once.")
+    connections_max: Whole = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Client connections at once; 64 more are answered only what is not under `/v1/` (health, admin).",
+    )
+    connections_per_address_max: Whole = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Client connections of one address at once; 0 = no limit. An address of a private network counts "
+        "only if `IRG_TRUSTED_PROXIES` lists it.",
+    )
     on_client_disconnect: Annotated[Literal["drain", "cancel"], BeforeValidator(checks.lower)] = Field(
         "drain",
         description="A client left: `drain` reads its answer to the end, so that its cost is known; `cancel` cuts it.",
@@ -118,8 +135,20 @@ class Settings(BaseSettings):
     stream_error_event: bool = Field(
         True, description="After an upstream break, end a stream with one `error` event before it is cut."
     )
+    references_scope: Annotated[Literal["key", "team"], BeforeValidator(checks.lower)] = Field(
+        "key", description="What a request may refer to: what its own key made, or any key of its team."
+    )
+    unknown_references: Annotated[Literal["refuse", "allow"], BeforeValidator(checks.lower)] = Field(
+        "refuse", description="References to what the gateway never saw being made, such as files and prompts."
+    )
+    references_days: Whole = Field(
+        90, ge=1, le=36_500, description="How long it is remembered who made what: at least as long as it is stored."
+    )
     allow_conversations: bool = Field(
         False, description="Let `conversation` through, although nobody can tell whose conversation it is."
+    )
+    allow_background: bool = Field(
+        False, description="Let `background: true` through, although its cost is then mostly unknown."
     )
 
     shutdown_delay_seconds: SecondsOrNone = Field(
@@ -136,6 +165,14 @@ class Settings(BaseSettings):
     )
     settle_wait_seconds: Seconds = Field(
         2, description="How long the end of an answer waits for its cost's commit before the spool takes it."
+    )
+    retention_days: Whole | None = Field(
+        None,
+        ge=1,
+        le=36_500,
+        description="How long the rows of a month's requests are kept after its end; then they are let go of, and "
+        "their sums stay. Unset: for ever.",
+        examples=[400],
     )
     timezone: Annotated[str, AfterValidator(checks.zone)] = Field(
         "UTC", description="The calendar of budget windows and reports (IANA)."
@@ -208,6 +245,10 @@ class Settings(BaseSettings):
         return Path(self.database_url.removeprefix("sqlite:///")).absolute()
 
     @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        return tuple(map(parse_network, self.trusted_proxies))
+
+    @property
     def hold_default_picodollars(self) -> int:
         return parse_usd(self.hold_default_usd)
 
@@ -237,48 +278,6 @@ class Settings(BaseSettings):
         host = "localhost" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
         host = f"[{host}]" if ":" in host else host
         return f"{'https' if self.tls_cert_file else 'http'}://{host}:{self.port}"
-
-
-def conflicts(settings: Settings) -> list[Conflict]:
-    """What only the values together show."""
-    found = []
-    if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
-        lone, missing = ("cert", "key") if settings.tls_cert_file is not None else ("key", "cert")
-        sentence = f"does not work alone: set IRG_TLS_{missing.upper()}_FILE as well"
-        found.append(Conflict((f"tls_{lone}_file", f"tls_{missing}_file"), sentence))
-    upstream = urlsplit(settings.upstream_url)
-    if (
-        upstream.scheme == "http"
-        and not settings.allow_plain_upstream
-        and not checks.is_loopback(upstream.hostname or "")
-    ):
-        found.append(
-            Conflict(
-                ("upstream_url", "allow_plain_upstream"),
-                "would send the upstream key unencrypted: write https://, or set IRG_ALLOW_PLAIN_UPSTREAM=true "
-                "if the network is yours",
-            )
-        )
-    if settings.bodies_bytes_max < settings.request_bytes_max:
-        found.append(
-            Conflict(
-                ("bodies_bytes_max", "request_bytes_max"),
-                "is less than IRG_REQUEST_BYTES_MAX: the largest request could never be read. Raise it, or lower that",
-            )
-        )
-    if misplaced := _misplaced_ceiling([pattern for pattern, _ in settings.hold_ceilings]):
-        found.append(Conflict(("hold_ceilings",), misplaced))
-    return found
-
-
-def _misplaced_ceiling(patterns: list[str]) -> str | None:
-    """What is wrong with the order of `hold_ceilings`, if anything is."""
-    swallowed = next((pattern for pattern in patterns if pattern in Settings.model_fields), None)
-    if swallowed is not None:
-        return f"names {swallowed}, which is a setting: a table takes all lines below it. Move it to the file's end"
-    if hidden := checks.unreachable(patterns):
-        return f"names {hidden[0]} behind {hidden[1]}, which matches it first: write it before that"
-    return None
 
 
 def variable_of(field: str) -> str:

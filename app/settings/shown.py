@@ -42,8 +42,9 @@ def plain_value(value: Any) -> Any:
 
 def settings_in_force(settings: Settings) -> dict[str, Setting]:
     """What a gateway runs with, by variable."""
+    directory = Path.cwd()
     return {
-        variable_of(name): setting_in_force(name, getattr(settings, name))
+        variable_of(name): _in_force(name, getattr(settings, name), directory)
         for name in type(settings).model_fields
         if name not in _OF_COMMANDS
     }
@@ -51,9 +52,13 @@ def settings_in_force(settings: Settings) -> dict[str, Setting]:
 
 def setting_in_force(name: str, value: Any) -> Setting:
     """Paths are absolute: those of another working directory are others."""
+    return _in_force(name, value, Path.cwd())
+
+
+def _in_force(name: str, value: Any, directory: Path) -> Setting:
     field = Settings.model_fields[name]
     secret = secret_of(value)
     if "SecretStr" in str(field.annotation):
         return Setting("set" if secret else UNSET, UNSET, secret)
-    told, default = (plain_value(absolute(name, one, Path.cwd())) for one in (value, field.default))
+    told, default = (plain_value(absolute(name, one, directory)) for one in (value, field.default))
     return Setting(None if secret else told, default, secret)

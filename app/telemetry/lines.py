@@ -1,0 +1,60 @@
+"""Where lines of the log leave. Called by `app.telemetry` only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import BinaryIO, TextIO
+
+
+class Lines:
+    """Where rendered lines go, in the order in which they were told. A line that cannot be written is lost, no more.
+
+    A full disk or a closed pipe must neither end a relay nor keep a cost from being settled. Lines of requests that the
+    loop closes in one turn leave in one write; whatever else is told is behind them, and written at once. What waits
+    when the process ends is written then.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._bytes: BinaryIO | None = getattr(out, "buffer", None)  # UTF-8 whatever the locale says
+        self._waiting: list[bytes] = []
+        self._told: asyncio.AbstractEventLoop | None = None  # which loop will write them
+        self._lock = threading.RLock()  # what a write sets off (a collection of garbage) may be told, too
+
+    def write(self, line: bytes) -> None:
+        with self._lock:
+            self._waiting.append(line)
+            self._flush()
+
+    def write_soon(self, line: bytes) -> None:
+        """Writes before the running loop's next turn; where none runs, at once."""
+        with self._lock:
+            self._waiting.append(line)
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                self._flush()
+            else:
+                if self._told is not loop:
+                    self._told = loop
+                    loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        lines, self._waiting, self._told = self._waiting, [], None
+        if not lines:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            if self._bytes is not None:
+                self._bytes.write(b"".join(lines))
+                self._bytes.flush()
+            else:
+                self._out.write(b"".join(lines).decode())
+                self._out.flush()
+
+    debug = info = warning = error = critical = msg = write
