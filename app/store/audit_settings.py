@@ -23,22 +23,31 @@ from app.store.schema_audit import settings_seen
 # Enough to tell that a secret is another one, too little to be worth anything else.
 FINGERPRINT_CHARACTERS = 12
 
+_added = insert(settings_seen)
+# For many rows at once: one statement each took half of the time in which a gateway opens its services.
+_KEEP = _added.on_conflict_do_update(
+    index_elements=["name"], set_={"value": _added.excluded.value, "salt": _added.excluded.salt}
+)
+
 
 def note_settings(connection: Connection, settings: Mapping[str, Setting], now: datetime) -> None:
     """Compares settings (by their variables) with those seen last, or else their defaults: what differs is an entry."""
     seen = {row.name: row for row in connection.execute(select(settings_seen))}
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
     for name, setting in settings.items():
         row = seen.get(name)
         if row is not None and _is_as_seen(row, setting):
             continue
-        _keep(connection, name, setting)
+        rows.append(_row_of(name, setting))
         was = setting.default if row is None else _shown(row)
         if setting.secret is not None:
             before[name], after[name] = was, "changed" if was == "set" else "set"
         elif was != setting.value:
             before[name], after[name] = was, setting.value
+    if rows:
+        connection.execute(_KEEP, rows)
     if after:
         target = Target("settings", "settings", "settings")
         write_entry(connection, THE_GATEWAY, Action.SETTINGS_CHANGED, target, (before, after), now)
@@ -54,13 +63,10 @@ def _shown(row: Row[Any]) -> Any:
     return json.loads(row.value) if row.salt is None else "set"
 
 
-def _keep(connection: Connection, name: str, setting: Setting) -> None:
+def _row_of(name: str, setting: Setting) -> dict[str, Any]:
     salt = None if setting.secret is None else secrets.token_hex(16)
     value = setting.value if salt is None or setting.secret is None else _fingerprint(salt, setting.secret)
-    row = {"value": json.dumps(value, ensure_ascii=False), "salt": salt}
-    connection.execute(
-        insert(settings_seen).values(name=name, **row).on_conflict_do_update(index_elements=["name"], set_=row)
-    )
+    return {"name": name, "value": json.dumps(value, ensure_ascii=False), "salt": salt}
 
 
 def _fingerprint(salt: str, secret: str) -> str:

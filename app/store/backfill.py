@@ -51,12 +51,15 @@ class Backfill:
 
     def team(self, name: str, at: datetime) -> None:
         audited(changes.create_team, Deed(THE_GATEWAY, Action.TEAM_CREATED, TEAM, at))(self._connection, name, at)
+        self._batch.forget()
 
     def key(self, spec: NewKey, at: datetime) -> tuple[str, str]:
         """The key's id and the hash of its secret, which nobody learns. Raises: `RowMissing` (team)."""
         secret = new_secret()
         create = audited(changes.create_key, Deed(THE_GATEWAY, Action.KEY_CREATED, KEY, at))
-        return create(self._connection, spec, secret, at).id, secret.hash
+        key = create(self._connection, spec, secret, at)
+        self._batch.forget()
+        return key.id, secret.hash
 
     def book(self, intent: Intent, settlement: Settlement) -> None:
         """Admits at the intent's time, closes when its duration is over. Raises: `ValueError` if it is refused."""

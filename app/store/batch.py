@@ -1,53 +1,48 @@
-"""What one transaction of the writer does: settle and admit. Decide over loaded facts, then write.
+"""What one transaction of the writer does: settle and admit. Decide over known facts, then write.
 
 Called inside a transaction by the writer thread (and while the store opens). Nothing here
-commits, waits, or knows who asked.
+commits, waits, or knows who asked. What was read of keys, limits and open requests is remembered from one
+transaction to the next: exactly one connection writes, so it stays true. Whoever else may have written (a person's
+change, a heartbeat, another process) makes it `forget`; and no batch outlives a transaction that failed.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
+from operator import add
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from app.core.admission import KeyFacts, decide, identified
-from app.core.clock import from_ms, to_ms
-from app.core.holds import counted, keeps_hold
-from app.core.limits import GATEWAY
-from app.core.money import SUM_MAX
-from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused, Settlement
+from app.core.clock import to_ms
+from app.core.holds import Billing, Sample, counted, keeps_hold
+from app.core.ids import id_ms
+from app.core.limits import GATEWAY, Ended
+from app.core.records import Admitted, Intent, Reading, RefusalReason, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import limit_statements, statements
 from app.store.calendar import Calendar, day_start_ms
 from app.store.desk import Desk
+from app.store.known_keys import KnownKey, KnownKeys
+from app.store.made import Made
 from app.store.occasions import Oddities
-from app.store.rows import (
-    count,
-    intent_row,
-    list_text,
-    owner_row,
-    refusal_row,
-    settlement_row,
-    storable,
-    text_list,
-    usage_sums,
-)
+from app.store.open_rows import OpenRow, OpenRows
+from app.store.queries import last_closed_seq
+from app.store.rows import bounded_sums, count, made_ids, refusal_row, settlement_row, storable, usage_sums
 from app.store.samples import Samples
-from app.store.schema import USAGE_SUMS
 from app.telemetry import get_logger
 
 log = get_logger("ledger")
 
 _BUCKET_MS = BUCKET_SECONDS * 1000
 
-# A key's last use is written at most so often.
-TOUCH_EVERY = timedelta(minutes=1)
+# A request that is being closed, what closes it, and what goes on counting of its hold.
+_Closing = Sequence[tuple[OpenRow, Settlement, int]]
 
 
 class LedgerBatch:
@@ -60,170 +55,183 @@ class LedgerBatch:
         self._clock = calendar.clock
         self._zone = calendar.zone
         self._counting = calendar.counting
+        self._keys = KnownKeys(connection)
+        self._open = OpenRows(connection)
+        self._desk = Desk(sql, calendar.zone, calendar.counting.billing)
+        self._days_until: int | None = None
+        self._made = Made(connection)
         self._samples = Samples(sql, calendar.counting.billing)
         self._oddities = Oddities(sql, calendar.counting.billing)
-        newest = connection.execute("SELECT max(closed_seq) FROM requests WHERE closed_seq > 0").fetchone()
-        self._closed_seq: int = newest[0] or 0
+        self._closed_seq: int | None = None
+
+    def forget(self) -> None:
+        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.)"""
+        self._keys.forget()
+        self._open.forget()
+        self._desk.forget()
+        self._made.forget()
+        self._days_until = self._closed_seq = None
 
     # --- settlements ----------------------------------------------------------------------
 
     def settle(self, settlements: Iterable[Settlement]) -> None:
         """Closes the rows that are open, and only for those adds to the roll-ups and notes whose response it is."""
-        first = {settlement.request_id: settlement for settlement in reversed(list(settlements))}
-        closed_at = to_ms(self._clock())
-        rows = []
-        for seq, settlement in enumerate(reversed(first.values()), self._closed_seq + 1):
-            keeps = int(keeps_hold(settlement, self._counting))
-            rows.append([*settlement_row(settlement), closed_at, seq, keeps])
+        first: dict[str, Settlement] = {}
+        for settlement in settlements:
+            first.setdefault(settlement.request_id, settlement)
+        there = self._open.take(first)
+        if len(there) < len(first):
+            self._report_strangers(first.keys() - there.keys())
+        closing = [(row, one, self._kept(row, one)) for one in first.values() if (row := there.get(one.request_id))]
+        if closing:
+            now = self._clock()
+            self._close(closing, to_ms(now))
+            self._add_usage(closing)
+            self._end_holds(closing, now)
+            self._made.note((made_ids(one), row.key_id, row.team_id, row.created_at) for row, one, _ in closing)
+
+    def _close(self, closing: _Closing, now_ms: int) -> None:
+        if self._closed_seq is None:
+            self._closed_seq = last_closed_seq(self._sql)
+        numbered = enumerate(closing, self._closed_seq + 1)
+        rows = [settlement_row(settlement, now_ms, seq, kept) for seq, (_, settlement, kept) in numbered]
         self._closed_seq += len(rows)
-        closed = self._run(statements.SETTLE, rows)
-        if len(closed) < len(first):
-            self._report_strangers(first)
-        self._add_usage(closed, first)
-        self._end_holds(closed, first)
-        owners = [owner for row in closed if (owner := owner_row(first[row[0]], row[2])) is not None]
-        if owners:
-            self._run(statements.ADD_OWNERS, owners)
+        before = self._connection.total_changes
+        statements.SETTLE.run(self._connection, rows)
+        if self._connection.total_changes - before != len(rows):
+            raise RuntimeError("a row that is known to be open is not")  # nothing of this transaction is kept
 
-    def _add_usage(self, closed: Sequence[Sequence[Any]], settlements: dict[str, Settlement]) -> None:
-        buckets: dict[tuple[object, ...], list[int]] = defaultdict(lambda: [0] * len(USAGE_SUMS))
-        for request_id, created_at, key_id, team_id, tags, model, state, *_ in closed:
-            total = buckets[created_at - created_at % _BUCKET_MS, key_id, team_id or "", tags, model, state]
-            for index, value in enumerate(usage_sums(settlements[request_id])):
-                total[index] += value
-        for total in buckets.values():
-            total[:] = [min(SUM_MAX, value) for value in total]
-        if buckets:
-            self._run(statements.ADD_USAGE, [[*where, *total] for where, total in buckets.items()])
-            self._add_to_days(buckets)
+    def _kept(self, row: OpenRow, settlement: Settlement) -> int:
+        return row.hold if keeps_hold(settlement, self._counting) else 0
 
-    def _end_holds(self, closed: Sequence[Sequence[Any]], settlements: Mapping[str, Settlement]) -> None:
+    def _add_usage(self, closing: _Closing) -> None:
+        buckets: dict[tuple[object, ...], tuple[int, ...]] = {}
+        for row, settlement, _ in closing:
+            bucket_at = row.created_at - row.created_at % _BUCKET_MS
+            where = (bucket_at, row.key_id, row.team_id or "", row.tags, row.model, str(settlement.state))
+            sums, total = usage_sums(settlement), buckets.get(where)
+            buckets[where] = sums if total is None else tuple(map(add, total, sums))
+        rows = [(*where, *bounded_sums(total)) for where, total in buckets.items()]
+        statements.ADD_USAGE.run(self._connection, rows)
+        self._add_to_days(rows)
+
+    def _add_to_days(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """What belongs to a day that is over already, and so is summed up, is added there as well."""
+        if self._days_until is None:
+            (self._days_until,) = self._connection.execute("SELECT days_until FROM calendar").fetchone()
+        over = [
+            (day_start_ms(bucket_at, self._zone), *rest) for bucket_at, *rest in rows if bucket_at < self._days_until
+        ]
+        statements.ADD_USAGE_DAYS.run(self._connection, over)
+
+    def _end_holds(self, closing: _Closing, now: datetime) -> None:
         """What was held is held no more; what is known counts, in the windows that hold a request's creation."""
-        if not closed:
-            return
-        now = self._clock()
-        desk = self._desk(
-            {owner: "" for row in closed for owner in (row[2], row[3]) if owner}, min(r[1] for r in closed)
-        )
-        for request_id, created_at, key_id, team_id, _, model, _, hold, kept, tokens_held in closed:
-            settlement = settlements[request_id]
-            for standing in desk.of(key_id, team_id, GATEWAY):
-                tokens, cost = count(settlement.reading.usage.total_tokens) or 0, partial(counted, settlement.reading)
-                standing.end(created_at, to_ms(now), (hold, tokens_held), kept, tokens, cost)
-            self._samples.add(key_id, model, settlement)
-            self._oddities.look(key_id, model, hold, settlement, now)
+        now_ms, desk = to_ms(now), self._desk
+        owners = {owner: "" for row, *_ in closing for owner in (row.key_id, row.team_id, GATEWAY) if owner}
+        desk.load(owners, min(row.created_at for row, *_ in closing))
+        for row, settlement, kept in closing:
+            if standings := desk.of(row.key_id, row.team_id, GATEWAY):
+                ended = _ended(row, settlement.reading, kept)
+                for standing in standings:
+                    standing.end(row.created_at, now_ms, ended)
+            self._samples.add(row.key_id, row.model, settlement)
+            self._oddities.look(row.key_id, row.model, row.hold, settlement, now)
         desk.save(now)
 
-    def _desk(self, names: Mapping[str, str], since_ms: int) -> Desk:
-        """Where these owners and the gateway stand, with the windows that hold `since_ms` or come later."""
-        desk = Desk(self._sql, self._run, self._zone, self._counting.billing)
-        desk.load({**names, GATEWAY: ""}, since_ms)
-        return desk
-
-    def _add_to_days(self, buckets: Mapping[tuple[Any, ...], Sequence[int]]) -> None:
-        """What belongs to a day that is over already, and so is summed up, is added there as well."""
-        until: int = self._connection.execute("SELECT days_until FROM calendar").fetchone()[0]
-        rows = [
-            [day_start_ms(bucket_at, self._zone), *where, *total]
-            for (bucket_at, *where), total in buckets.items()
-            if bucket_at < until
-        ]
-        if rows:
-            self._run(statements.ADD_USAGE_DAYS, rows)
-
-    def _report_strangers(self, settlements: dict[str, Settlement]) -> None:
+    def _report_strangers(self, ids: Iterable[str]) -> None:
         """A row that is closed already is no wonder; one that never was would be a lost cost."""
-        there = {row[0] for row in self._run(statements.EXISTING, list(settlements))}
-        for request_id in settlements.keys() - there:
+        there = {row[0] for row in statements.EXISTING.run(self._connection, [(one,) for one in ids])}
+        for request_id in set(ids) - there:
             log.error("settlement_without_row", request_id=request_id)
 
     # --- intents --------------------------------------------------------------------------
 
     def admit(self, intents: Sequence[Intent]) -> list[Admitted | Refused]:
-        """Decides over all intents with facts read in this transaction, and writes the admitted ones as open rows."""
+        """Decides over all intents with facts that are true in this transaction; those admitted become open rows."""
         now = self._clock()
-        keys, due = self._key_facts(intents, now)
-        desk = self._desk_for(intents, keys)
-        owners = self._owners(intents)
+        now_ms = to_ms(now)
+        keys = self._keys_of(intents)
+        times = [id_ms(intent.request_id) for intent in intents]  # a row has the time of its id
+        self._load_desk(keys, min(times))
+        # What a stranger refers to is not looked up.
+        makers = self._made.makers_of([one for one, key in zip(intents, keys, strict=True) if key is not None])
         verdicts: list[Admitted | Refused] = []
         rows, used, refused = [], set(), []
-        for intent in intents:
-            key = keys.get((intent.key_id, intent.secret_hash))
-            verdict = self._decide(intent, key, owners, desk, now)
-            if isinstance(verdict, Refused):
-                if key is not None:
-                    refused.append(refusal_row(intent, verdict, to_ms(now)))
-            elif key is not None:
-                row_key = (key.id, key.team_id, list_text(key.tags) if key.tags else "[]")
-                rows.append(intent_row(intent, row_key, verdict, self._instance_id))
-                used.add(key.id)
+        for intent, key, at_ms in zip(intents, keys, times, strict=True):
+            if key is None:
+                verdicts.append(Refused(RefusalReason.KEY_REFUSED))
+                continue
+            verdict = identified(intent, key.facts, makers, now) or self._decide(intent, key.facts, at_ms, now_ms)
             verdicts.append(verdict)
-        if rows:
-            self._run(statements.INSERT_INTENTS, rows)
-        desk.save(now)  # also what refusals made of it: a window that began, a clock that was set back
+            if isinstance(verdict, Refused):
+                refused.append(refusal_row(intent, verdict, now_ms))
+            else:
+                rows.append(self._open_row(intent, key, verdict, at_ms))
+                used.add(key.facts.id)
+        statements.INSERT_INTENTS.run(self._connection, rows)
+        self._desk.save(now)  # also what refusals made of it: a window that began, a clock that was set back
         if refused:
             self._note_refusals(refused)
-        if used & due:
-            self._run(statements.TOUCH_KEYS, [[key_id, to_ms(now)] for key_id in used & due])
+        self._keys.touch(used, now_ms)
         return verdicts
 
-    def _decide(
-        self, intent: Intent, key: KeyFacts | None, owners: Mapping[str, str], desk: Desk, now: datetime
-    ) -> Admitted | Refused:
-        if key is None:
-            return Refused(RefusalReason.KEY_REFUSED)
-        if (refusal := identified(intent, key, owners, now)) is not None:
-            return refusal
-        standings = desk.of(key.id, key.team_id, GATEWAY)
+    def _decide(self, intent: Intent, key: KeyFacts, at_ms: int, now_ms: int) -> Admitted | Refused:
+        standings = self._desk.of(key.id, key.team_id, GATEWAY)
         if standings:
-            desk.ready(standings, to_ms(intent.created_at))
-        return decide(intent, key, standings, lambda: self._samples.of(key.id, storable(intent.model) or ""), now)
+            self._desk.ready(standings, at_ms)
+        return decide(intent, key, standings, partial(self._most, key.id, intent.model), at_ms, now_ms)
 
-    def _desk_for(self, intents: Sequence[Intent], keys: Mapping[Any, KeyFacts]) -> Desk:
-        names = {key.id: key.name for key in keys.values()}
-        names |= {key.team_id: key.team or "" for key in keys.values() if key.team_id is not None}
-        return self._desk(names, min(to_ms(intent.created_at) for intent in intents))
+    def _most(self, key_id: str, model: str) -> Sample | None:
+        return self._samples.of(key_id, storable(model) or "").most
+
+    def _open_row(self, intent: Intent, key: KnownKey, admitted: Admitted, at_ms: int) -> tuple[object, ...]:
+        """In the order of `statements.INTENT_COLUMNS`."""
+        row = OpenRow(
+            intent.request_id,
+            at_ms,
+            key.facts.id,
+            key.facts.team_id,
+            key.tags,
+            storable(intent.model) or "",
+            admitted.hold_picodollars,
+            admitted.tokens_held,
+        )
+        self._open.add(row)
+        return (*row, int(intent.stream), intent.sdk_retry, self._instance_id)
+
+    def _keys_of(self, intents: Sequence[Intent]) -> list[KnownKey | None]:
+        """The key that each of them named, if the secret that was shown is one of that key's."""
+        known = self._keys.of(intent.secret_hash for intent in intents)
+        keys = [known.get(intent.secret_hash) for intent in intents]
+        return [
+            None if key is None or key.facts.id != intent.key_id else key
+            for intent, key in zip(intents, keys, strict=True)
+        ]
+
+    def _load_desk(self, keys: Sequence[KnownKey | None], since_ms: int) -> None:
+        names = {GATEWAY: ""}
+        for key in keys:
+            if key is not None:
+                names[key.facts.id] = key.facts.name
+                if key.facts.team_id is not None:
+                    names[key.facts.team_id] = key.facts.team or ""
+        self._desk.load(names, since_ms)
 
     def _note_refusals(self, rows: Sequence[Sequence[Any]]) -> None:
-        self._run(limit_statements.ADD_REFUSALS, rows)
+        limit_statements.ADD_REFUSALS.run(self._connection, rows)
         counts: dict[tuple[int, str, str], int] = defaultdict(int)
         for _, at_ms, key_id, *_, reason, _ in rows:
             counts[at_ms - at_ms % _BUCKET_MS, key_id, reason] += 1
-        self._run(limit_statements.COUNT_REFUSALS, [[*place, refused] for place, refused in counts.items()])
-
-    def _key_facts(self, intents: Sequence[Intent], now: datetime) -> tuple[dict[tuple[str, str], KeyFacts], set[str]]:
-        """The facts by (key id, hash of the secret shown), and the keys whose last use is to be written again."""
-        facts, due = {}, set()
-        latest = to_ms(now - TOUCH_EVERY)
-        for secret_hash, secret_expires_at, *row in self._run(
-            statements.KEY_FACTS, list({intent.secret_hash for intent in intents})
-        ):
-            key_id, name, team_id, team, tags, models, state, expires_at, last_used_at = row
-            facts[key_id, secret_hash] = KeyFacts(
-                id=key_id,
-                name=name,
-                team_id=team_id,
-                team=team,
-                tags=text_list(tags),
-                models=text_list(models),
-                state=KeyState(state),
-                expires_at=_time(expires_at),
-                secret_expires_at=_time(secret_expires_at),
-            )
-            if last_used_at is None or last_used_at <= latest:
-                due.add(key_id)
-        return facts, due
-
-    def _owners(self, intents: Sequence[Intent]) -> dict[str, str]:
-        # What could not be stored as it is was never stored: it has no owner.
-        references = {one for intent in intents for one in intent.references if storable(one) == one}
-        return dict(self._run(statements.OWNERS, list(references))) if references else {}
-
-    # --- the driver -----------------------------------------------------------------------
-
-    def _run(self, statement: str, rows: Sequence[object]) -> list[Any]:
-        return self._connection.execute(statement, (msgspec.json.encode(rows).decode(),)).fetchall()
+        limit_statements.COUNT_REFUSALS.run(self._connection, [(*place, count) for place, count in counts.items()])
 
 
-def _time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else from_ms(milliseconds)
+def _ended(row: OpenRow, reading: Reading, kept: int) -> Ended:
+    charged, true_cost = counted(reading, Billing.CHARGED), counted(reading, Billing.TRUE_COST)
+    return Ended(
+        row.hold,
+        row.tokens_held,
+        kept,
+        count(reading.usage.total_tokens) or 0,
+        None if charged is None else charged.picodollars,
+        None if true_cost is None else true_cost.picodollars,
+    )

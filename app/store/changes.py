@@ -21,7 +21,7 @@ from app.core.limits import GATEWAY, Limits
 from app.core.owners import NO_LIMITS, UNSET, BudgetRecord, KeyChange, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
 from app.store.limits import set_budgets, set_limits
-from app.store.port import KeyIsRevoked, NameExists
+from app.store.port import KeyIsRevoked, NameExists, SecretExists
 from app.store.queries import find_key, find_team, gateway_budgets, team_id_of
 from app.store.rows import list_text
 from app.store.schema import key_secrets, keys, teams
@@ -30,7 +30,7 @@ from app.store.schema import key_secrets, keys, teams
 def create_key(
     connection: Connection, spec: NewKey, secret: TeamSecret, now: datetime, billing: Billing = Billing.CHARGED
 ) -> KeyRecord:
-    """Raises: `NameExists`, `RowMissing` (team)."""
+    """Raises: `NameExists`, `RowMissing` (team), `SecretExists`."""
     _refuse_taken(connection, "key", spec.name)
     key_id = new_id("key", now)
     connection.execute(
@@ -81,7 +81,10 @@ def set_key_state(connection: Connection, ref: str, state: KeyState, now: dateti
 
 
 def rotate_key(connection: Connection, ref: str, secret: TeamSecret, old_until: datetime, now: datetime) -> KeyRecord:
-    """A new secret; the old ones end at `old_until`, if not before. Raises: `RowMissing`, `KeyIsRevoked`."""
+    """A new secret; the old ones end at `old_until`, if not before.
+
+    Raises: `RowMissing`, `KeyIsRevoked`, `SecretExists`.
+    """
     key = find_key(connection, ref, now)
     if key.state is KeyState.REVOKED:
         raise KeyIsRevoked(key.name)
@@ -158,6 +161,10 @@ def _update_key(connection: Connection, key_id: str, values: Mapping[str, Any], 
 
 
 def _add_secret(connection: Connection, key_id: str, secret: TeamSecret, now: datetime) -> None:
+    owner = select(keys.c.name).join(key_secrets, key_secrets.c.key_id == keys.c.id)
+    name = connection.scalar(owner.where(key_secrets.c.hash == secret.hash))
+    if name is not None:
+        raise SecretExists(name)
     connection.execute(
         insert(key_secrets).values(hash=secret.hash, key_id=key_id, prefix=secret.prefix, created_at=to_ms(now))
     )

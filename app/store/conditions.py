@@ -31,6 +31,7 @@ from app.store.port import RowMissing
 from app.store.queries import named, team_id_of
 from app.store.rows import text_list
 from app.store.schema import RARE_OUTCOME, RARE_STATES, RARE_STATUS, TAGGED, adjustments, keys, requests
+from app.store.stretches import in_any_stretch
 
 # More index ranges than that are not merged.
 STREAMS_MAX = 200
@@ -46,11 +47,13 @@ class Condition:
     """`drives`: index ranges that hold every row of it (and perhaps others); none = no index helps.
 
     `streams`: index ranges that hold just its rows, each in the order of ids; none = it has no such.
+    `scattered`: whatever ids are asked for, its drives must be read as a whole.
     """
 
     test: Test
     drives: tuple[Test, ...] = ()
     streams: tuple[Test, ...] = ()
+    scattered: bool = False
 
 
 def with_ids(connection: Connection, wanted: RequestFilter) -> RequestFilter:
@@ -128,17 +131,20 @@ def _costs(wanted: RequestFilter) -> Iterator[Condition]:
     )
     yield Condition(
         or_(within(_plain(requests.c.true_cost)), _plain(requests.c.id).in_(settled_by_hand)),
-        (within(requests.c.true_cost), requests.c.id.in_(settled_by_hand)),
+        (and_(in_any_stretch(), within(requests.c.true_cost)), requests.c.id.in_(settled_by_hand)),
+        scattered=True,
     )
 
 
 def _idents(wanted: RequestFilter) -> Iterator[Condition]:
     if wanted.ident is not None:
         columns = (requests.c.id, requests.c.response_id, requests.c.upstream_request_id)
-        begins = [(column >= wanted.ident) & (column < wanted.ident + ID_LAST) for column in columns]
-        plain = (_plain(column) for column in columns)
-        test = or_(*((column >= wanted.ident) & (column < wanted.ident + ID_LAST) for column in plain))
-        yield Condition(test, tuple(begins))
+
+        def begins(column: ColumnElement[Any]) -> Test:
+            return and_(column >= wanted.ident, column < f"{wanted.ident}{ID_LAST}")
+
+        drives = [begins(columns[0]), *(and_(in_any_stretch(), begins(column)) for column in columns[1:])]
+        yield Condition(or_(*(begins(_plain(column)) for column in columns)), tuple(drives), scattered=True)
 
 
 def _in_state(state: State) -> Condition:

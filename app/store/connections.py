@@ -79,6 +79,7 @@ class WritingConnection:
         )
         self._identity = _identity(path)
         self._open: tuple[Connection, sqlite3.Connection] | None = None
+        self._version: int | None = None
         self.generation = 0  # grows with every opening: what was read over an earlier one may be stale
 
     @property
@@ -102,6 +103,12 @@ class WritingConnection:
         except BaseException as error:
             self._roll_back(error)
             raise
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another connection has written since this was last asked. Ask it in a transaction."""
+        before = self._version
+        (self._version,) = self.raw.execute("PRAGMA data_version").fetchone()
+        return self._version != before
 
     def close(self) -> None:
         """Never raises."""

@@ -19,6 +19,7 @@ from app.core.records import Outcome, Reading, Settlement, State
 from app.store.batch import LedgerBatch
 from app.store.calendar import Calendar, follow_calendar, roll_days
 from app.store.connections import WritingConnection, is_away
+from app.store.made import Sweep
 from app.store.migrate import migrate
 from app.store.refusals import prune_refusals
 from app.store.schema import instances, requests
@@ -36,10 +37,11 @@ _CHUNK = 500
 class Database:
     """Opening it migrates it. Raises: `SchemaTooNew`, `UpgradeFailed`, the driver's errors, `OSError`."""
 
-    def __init__(self, path: Path, durability: str, calendar: Calendar) -> None:
+    def __init__(self, path: Path, durability: str, calendar: Calendar, references_days: int | None = None) -> None:
         self._calendar = calendar
         self._clock = calendar.clock
         self._zone = calendar.zone
+        self._sweep = Sweep(references_days)
         self._batch: tuple[int, LedgerBatch] | None = None
         with contextlib.ExitStack() as undo:
             self.connection = WritingConnection(path, durability)
@@ -54,14 +56,19 @@ class Database:
         """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's."""
         try:
             with self.connection.transaction():
-                if self._batch is None or self._batch[0] != self.connection.generation:
-                    raw, sql = self.connection.raw, self.connection.sql
-                    batch = LedgerBatch(raw, sql, self.instance_id, self._calendar)
-                    self._batch = self.connection.generation, batch
-                yield self._batch[1]
+                batch = self._present_batch()
+                if self.connection.changed_elsewhere():
+                    batch.forget()
+                yield batch
         except BaseException:
             self._batch = None  # it remembers what was never committed
             raise
+
+    def _present_batch(self) -> LedgerBatch:
+        if self._batch is None or self._batch[0] != self.connection.generation:
+            batch = LedgerBatch(self.connection.raw, self.connection.sql, self.instance_id, self._calendar)
+            self._batch = self.connection.generation, batch
+        return self._batch[1]
 
     def is_away(self, error: Exception) -> bool:
         return is_away(error)
@@ -83,13 +90,15 @@ class Database:
         self._close_lost()
 
     def beat(self) -> bool:
-        """This instance lives; days that are over are summed up, old refusals let go of. Call it in a transaction.
+        """This instance lives; days that are over are summed up, what is old is let go of. Call it at the end of a
+        `transaction`, and let its batch forget.
 
         True: there are more of these, so come again soon.
         """
         self._update_instance(heartbeat_at=to_ms(self._clock()))
         roll_days(self.connection.sql, self._zone, self._clock())
-        return prune_refusals(self.connection.sql)
+        swept = self._sweep.step(self.connection.sql, to_ms(self._clock()))
+        return prune_refusals(self.connection.sql) or swept
 
     def end(self) -> None:
         with self.transaction():

@@ -1,15 +1,14 @@
-"""Loads where the owners of limits stand, and writes back what a batch made of it.
+"""Where the owners of limits stand: loaded once, written back by each transaction that changes it.
 
-Used within one transaction of the writer: by a batch, and by what a person changes. What was loaded is
-only true until the transaction ends.
+Used within transactions of the writer: by its batches, and, for one transaction each, by what a person changes. What
+was loaded stays true while nobody else writes; whoever may have must `forget` it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,74 +20,110 @@ from app.core.limits import GATEWAY, BudgetStanding, Limits, Standing, Window
 from app.core.rates import Rate
 from app.core.records import Scope
 from app.store import limit_statements as statements
+from app.store.hot import raw_of
 from app.store.occasions import budget_alerts
 from app.store.past import window_sums
 from app.store.schema_limits import windows
 
-Run = Callable[[str, Sequence[object]], list[Any]]
-
 _steps = msgspec.json.Decoder(list[list[int]])
+
+
+# So much earlier than asked for, windows are loaded: requests end in another order than they began in.
+_SINCE_SLACK_MS = 3_600_000
 
 
 @dataclass(slots=True)
 class _Loaded:
-    """A window and what stood in it before; `before` None = it is new."""
+    """A window and what is written of it; `before` None = nothing yet."""
 
-    owner_id: str
-    standing: BudgetStanding
+    budget: BudgetStanding
     window: Window
     before: tuple[int, int, int] | None
 
 
-class Desk:
-    """`sql` is the writing connection through SQLAlchemy, `run` runs a hot statement over it."""
+@dataclass(slots=True, eq=False)
+class _Owner:
+    """`row`: its limits as they are written; None = it has none."""
 
-    def __init__(self, sql: Connection, run: Run, zone: ZoneInfo, billing: Billing) -> None:
+    standing: Standing
+    windows: list[_Loaded] = field(default_factory=list)
+    row: list[object] | None = None
+
+
+class Desk:
+    def __init__(self, sql: Connection, zone: ZoneInfo, billing: Billing) -> None:
         self._sql = sql
-        self._run = run
+        self._raw = raw_of(sql)
         self._zone = zone
         self._billing = billing
-        self._standings: dict[str, Standing] = {}
-        self._windows: list[_Loaded] = []
-        self._limits: dict[str, list[object]] = {}  # as they are written
+        self._owners: dict[str, _Owner | None] = {}  # None: it has neither limits nor budgets
+        self._since_ms: int | None = None  # windows that end later are loaded
+        self._anybody: tuple[bool, bool] | None = None  # has limits, has budgets
+        self._asked_for: dict[str, _Owner] = {}  # since the last `save`
 
     def load(self, names: Mapping[str, str], since_ms: int) -> None:
-        """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id."""
-        ((limits, budgets),) = self._run(statements.ANY, ())
+        """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id, "" if
+        it does not matter. Not while something is to be saved."""
+        if self._since_ms is None or since_ms < self._since_ms:
+            self.forget()
+            self._since_ms = since_ms - _SINCE_SLACK_MS
+        unknown = [owner_id for owner_id in names if owner_id not in self._owners]
+        if unknown:
+            self._read(unknown, self._since_ms)
+        for owner_id, name in names.items():
+            if name and (owner := self._owners[owner_id]) is not None:
+                owner.standing.name = name
+
+    def forget(self) -> None:
+        self._owners.clear()
+        self._asked_for.clear()
+        self._since_ms = self._anybody = None
+
+    def _read(self, owner_ids: Sequence[str], since_ms: int) -> None:
+        self._owners |= dict.fromkeys(owner_ids)
+        if self._anybody is None:
+            ((limits, budgets),) = self._raw.execute(statements.ANY)
+            self._anybody = bool(limits), bool(budgets)
+        limits, budgets = self._anybody
         if limits:
-            self._load_limits(names)
+            self._read_limits(owner_ids)
         if budgets:
-            self._load_budgets(names, since_ms)
+            self._read_budgets(owner_ids, since_ms)
 
-    def _load_limits(self, names: Mapping[str, str]) -> None:
-        for owner_id, rpm, tpm, concurrency, running, running_tokens, steps in self._run(
-            statements.LIMITS, list(names)
+    def _read_limits(self, owner_ids: Sequence[str]) -> None:
+        for owner_id, rpm, tpm, concurrency, running, running_tokens, steps in statements.LIMITS.run(
+            self._raw, [(owner_id,) for owner_id in owner_ids]
         ):
-            standing = self._standing(owner_id, names)
-            standing.limits = Limits(rpm, tpm, concurrency)
-            standing.running, standing.running_tokens = running, running_tokens
-            standing.rate = Rate(_steps.decode(steps))
-            self._limits[owner_id] = [owner_id, running, running_tokens, steps]
+            owner = self._owner(owner_id)
+            owner.standing.limits = Limits(rpm, tpm, concurrency)
+            owner.standing.running, owner.standing.running_tokens = running, running_tokens
+            owner.standing.rate = Rate(_steps.decode(steps))
+            owner.row = [owner_id, running, running_tokens, steps]
 
-    def _load_budgets(self, names: Mapping[str, str], since_ms: int) -> None:
+    def _read_budgets(self, owner_ids: Sequence[str], since_ms: int) -> None:
         found: dict[tuple[str, str], BudgetStanding] = {}
-        for owner_id, period, amount, starts_at, ends_at, billing, *sums in self._run(
-            statements.BUDGETS, [[owner_id, since_ms] for owner_id in names]
+        for owner_id, period, amount, starts_at, ends_at, billing, *sums in statements.BUDGETS.run(
+            self._raw, [(owner_id, since_ms) for owner_id in owner_ids]
         ):
-            budget = found.get((owner_id, period))
+            owner, budget = self._owner(owner_id), found.get((owner_id, period))
             if budget is None:
                 budget = found[owner_id, period] = BudgetStanding(Budget(amount, BudgetPeriod(period)), [])
-                self._standing(owner_id, names).budgets.append(budget)
+                owner.standing.budgets.append(budget)
             if starts_at is not None:
                 window = Window(Span(starts_at, ends_at), Billing(billing), *sums)
                 budget.windows.append(window)
-                self._windows.append(_Loaded(owner_id, budget, window, tuple(sums)))
+                owner.windows.append(_Loaded(budget, window, tuple(sums)))
 
     def of(self, *owner_ids: str | None) -> list[Standing]:
         """Those that are loaded of a key, its team and the gateway."""
-        if not self._standings:
-            return []
-        return [one for owner_id in owner_ids if owner_id and (one := self._standings.get(owner_id)) is not None]
+        found: list[Standing] = []
+        if self._anybody == (False, False):
+            return found
+        for owner_id in owner_ids:
+            if owner_id and (owner := self._owners.get(owner_id)) is not None:
+                self._asked_for[owner_id] = owner
+                found.append(owner.standing)
+        return found
 
     def ready(self, standings: Iterable[Standing], at_ms: int) -> None:
         """Makes sure that each budget has the window that holds an instant; a new one begins with its past."""
@@ -99,19 +134,25 @@ class Desk:
 
     def save(self, now: datetime) -> None:
         """Writes back what changed, and the alerts that follow from it."""
-        changed = [one for one in self._windows if one.before != _sums(one.window)]
-        if changed:
-            self._run(statements.SAVE_WINDOWS, [_window_row(one) for one in changed])
-            self._alert(changed, now)
-        counted = [_limits_row(self._standings[owner_id]) for owner_id in self._limits]
-        if moved := [row for row in counted if row != self._limits[str(row[0])]]:
-            self._run(statements.SAVE_LIMITS, moved)
+        owners = list(self._asked_for.values())
+        self._asked_for.clear()
+        changed = [(owner, one) for owner in owners for one in owner.windows if one.before != _sums(one.window)]
+        statements.SAVE_WINDOWS.run(self._raw, [_window_row(owner, one) for owner, one in changed])
+        for owner, one in changed:
+            self._alert(owner, one, now)
+            one.before = _sums(one.window)
+        moved = []
+        for owner in owners:
+            if owner.row is not None and (row := _limits_row(owner.standing)) != owner.row:
+                owner.row = row
+                moved.append(row)
+        statements.SAVE_LIMITS.run(self._raw, moved)
 
-    def _standing(self, owner_id: str, names: Mapping[str, str]) -> Standing:
-        standing = self._standings.get(owner_id)
-        if standing is None:
-            standing = self._standings[owner_id] = Standing(owner_id, scope_of(owner_id), names[owner_id])
-        return standing
+    def _owner(self, owner_id: str) -> _Owner:
+        owner = self._owners[owner_id]
+        if owner is None:
+            owner = self._owners[owner_id] = _Owner(Standing(owner_id, scope_of(owner_id), ""))
+        return owner
 
     def _begin(self, owner_id: str, budget: BudgetStanding, at_ms: int) -> None:
         period = budget.budget.period
@@ -121,13 +162,12 @@ class Desk:
         sums = window_sums(self._sql, span, self._billing, owner_id).get(owner_id)
         window = Window(span, self._billing, *(sums.bounded() if sums else ()))
         budget.windows.append(window)
-        self._windows.append(_Loaded(owner_id, budget, window, None))
+        self._asked_for[owner_id].windows.append(_Loaded(budget, window, None))
 
-    def _alert(self, changed: Sequence[_Loaded], now: datetime) -> None:
-        for one in changed:
-            before = 0 if one.before is None else one.before[0] + one.before[1]
-            if one.window.spent > before:
-                budget_alerts(self._sql, one.owner_id, one.standing.budget, one.window, before, now)
+    def _alert(self, owner: _Owner, one: _Loaded, now: datetime) -> None:
+        before = 0 if one.before is None else one.before[0] + one.before[1]
+        if one.window.spent > before:
+            budget_alerts(self._sql, owner.standing.owner_id, one.budget.budget, one.window, before, now)
 
 
 def standing_spans(connection: Connection, owner_id: str, period: BudgetPeriod, within: Span) -> list[Span]:
@@ -148,22 +188,12 @@ def _sums(window: Window) -> tuple[int, int, int]:
     return window.settled, window.kept, window.held
 
 
-def _window_row(one: _Loaded) -> list[object]:
+def _window_row(owner: _Owner, one: _Loaded) -> list[object]:
     window, span = one.window, one.window.span
     edges = (span.starts_at_ms, span.ends_at_ms)
-    return [one.owner_id, one.standing.budget.period, *edges, window.billing, *_sums(window)]
+    return [owner.standing.owner_id, str(one.budget.budget.period), *edges, str(window.billing), *_sums(window)]
 
 
 def _limits_row(standing: Standing) -> list[object]:
     steps = msgspec.json.encode(standing.rate.steps).decode()
     return [standing.owner_id, standing.running, standing.running_tokens, steps]
-
-
-def desk_over(connection: Connection, zone: ZoneInfo, billing: Billing) -> Desk:
-    """A desk for what a person changes, over SQLAlchemy's connection alone."""
-
-    def run(statement: str, rows: Sequence[object]) -> list[Any]:
-        result = connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
-        return list(result.fetchall()) if result.returns_rows else []
-
-    return Desk(connection, run, zone, billing)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -35,7 +36,8 @@ UTC = ZoneInfo("UTC")
 
 COUNTING = Counting()
 
-# A disk that hangs answers nothing at all: so long an admission waits for the writer.
+# A disk that hangs answers nothing at all: so long an admission waits for a writer that gets nothing done.
+# (Behind many others it waits for its turn: a writer at work comes to it, and to refuse it would help nobody.)
 ADMIT_WAIT_SECONDS = 3.0
 
 
@@ -46,6 +48,7 @@ async def open_store(
     clock: Callable[[], datetime] = now,
     zone: ZoneInfo = UTC,
     counting: Counting = COUNTING,
+    references_days: int | None = None,
 ) -> Store:
     """Opens the ledger at a path, made if absent. Raises: `StoreLocked`, `SchemaTooNew`, `UpgradeFailed`,
     `BadDatabaseUrl`.
@@ -53,10 +56,11 @@ async def open_store(
     `durability`: `process` (a killed process loses nothing) or `power` (nor does a power cut).
     `zone`: the calendar of budgets and of the roll-ups by day; these are made anew when it is another than before.
     `counting`: which cost counts against budgets that begin from now on.
+    `references_days`: how long it is remembered who made what; None = for ever.
     """
     loop = asyncio.get_running_loop()
     calendar = Calendar(clock, zone, counting)
-    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, calendar, loop))
+    return await loop.run_in_executor(None, lambda: SqliteStore(path, durability, calendar, loop, references_days))
 
 
 class SqliteStore:
@@ -68,6 +72,7 @@ class SqliteStore:
         durability: str,
         calendar: Calendar,
         loop: asyncio.AbstractEventLoop,
+        references_days: int | None = None,
     ) -> None:
         self._loop = loop
         with contextlib.ExitStack() as undo, _in_plain_words(path):
@@ -75,11 +80,12 @@ class SqliteStore:
             self._lock = DatabaseLock(path)
             undo.callback(self._lock.release)
             make_file(path)
-            self._database = Database(path, durability, calendar)
+            self._database = Database(path, durability, calendar, references_days)
             undo.callback(self._database.close)
             self._database.begin()
             undo.pop_all()
         self._writer = Writer(self._database, loop)
+        self._patience = _Patience(loop, self._writer)
         self._reading = reading_engine(path)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
         self._closed = False
@@ -92,7 +98,7 @@ class SqliteStore:
     async def admit(self, intent: Intent) -> Admitted | Refused:
         self._refuse_if_closed()
         asked = self._writer.submit(intent)
-        timer = self._loop.call_later(ADMIT_WAIT_SECONDS, _give_up, asked)
+        self._patience.begin(asked)
         try:
             verdict: Admitted | Refused = await asked
         except asyncio.CancelledError:
@@ -101,7 +107,7 @@ class SqliteStore:
                 self._writer.release(answer.request_id)
             raise
         finally:
-            timer.cancel()
+            self._patience.end(asked)
         return verdict
 
     async def settle(self, settlement: Settlement, wait_seconds: float) -> None:
@@ -125,6 +131,7 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        self._patience.close()
         # Behind this one, every answer has been delivered, and what was admitted for nobody is queued to be closed.
         with contextlib.suppress(LedgerUnavailable):
             await self._writer.submit(lambda connection: None)
@@ -151,9 +158,40 @@ class SqliteStore:
             raise LedgerUnavailable("the ledger is closed")
 
 
-def _give_up(asked: asyncio.Future[Any]) -> None:
-    if not asked.done():
-        asked.set_exception(LedgerUnavailable("the ledger does not answer"))
+class _Patience:
+    """Gives up what was asked `ADMIT_WAIT_SECONDS` ago of a writer that has been silent for as long.
+
+    One timer for all who wait: one for each would cost every request 2 µs.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, writer: Writer) -> None:
+        self._loop, self._writer = loop, writer
+        self._asked_at: dict[asyncio.Future[Any], float] = {}  # the longest wait first
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, asked: asyncio.Future[Any]) -> None:
+        self._asked_at[asked] = time.monotonic()
+        if self._timer is None:
+            self._timer = self._loop.call_later(ADMIT_WAIT_SECONDS, self._look)
+
+    def end(self, asked: asyncio.Future[Any]) -> None:
+        del self._asked_at[asked]
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = None
+        late = time.monotonic() - ADMIT_WAIT_SECONDS
+        for asked, at in self._asked_at.items():
+            since = max(at, self._writer.progress_at)
+            if asked.done():
+                continue
+            if since > late:
+                self._timer = self._loop.call_later(since - late, self._look)
+                return
+            asked.set_exception(LedgerUnavailable("the ledger does not answer"))
 
 
 def _result(asked: asyncio.Future[Any]) -> Any:

@@ -1,24 +1,19 @@
-"""The hot statements of limits, compiled once. As in `statements`: one parameter, a JSON array for a whole batch."""
+"""The hot statements of limits. How they run is in `hot`."""
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, case, insert, literal_column, select, update
+from sqlalchemy import and_, case, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from app.core.budgets import ALWAYS_FROM_MS, LONGEST_MS
+from app.store.hot import Hot, field, rows
 from app.store.schema_limits import budgets, limits, refusal_counts, refusals, windows
-from app.store.statements import compiled, field, rows, wanted
+from app.store.statements import wanted
 
-# Whether anybody has limits, or budgets: where nobody has, nothing else is asked. (It needs no rows, and takes them
-# as all the others do.)
-ANY = compiled(
-    select(
-        select(limits.c.owner_id).exists(),
-        select(budgets.c.owner_id).exists(),
-    ).where(bindparam("rows").is_not(None))
-)
+# Whether anybody has limits, or budgets: where nobody has, nothing else is asked.
+ANY = str(select(select(limits.c.owner_id).exists(), select(budgets.c.owner_id).exists()))
 
-LIMITS = compiled(
+LIMITS = Hot(
     select(
         limits.c.owner_id,
         limits.c.rpm,
@@ -27,7 +22,8 @@ LIMITS = compiled(
         limits.c.running,
         limits.c.running_tokens,
         limits.c.steps,
-    ).where(limits.c.owner_id.in_(wanted))
+    ).where(limits.c.owner_id.in_(wanted)),
+    1,
 )
 
 # Of each [owner, since]: its budgets, each with its windows that end later, or with none. None of these began so
@@ -45,7 +41,7 @@ _its_windows = and_(
     windows.c.starts_at >= _begins,
     windows.c.ends_at > field(1),
 )
-BUDGETS = compiled(
+BUDGETS = Hot(
     select(
         budgets.c.owner_id,
         budgets.c.period,
@@ -56,7 +52,8 @@ BUDGETS = compiled(
         windows.c.settled,
         windows.c.kept,
         windows.c.held,
-    ).select_from(rows.join(budgets, budgets.c.owner_id == field(0)).outerjoin(windows, _its_windows))
+    ).select_from(rows.join(budgets, budgets.c.owner_id == field(0)).outerjoin(windows, _its_windows)),
+    2,
 )
 
 _WINDOW = ("owner_id", "period", "starts_at", "ends_at", "billing", "settled", "kept", "held")
@@ -65,31 +62,35 @@ _saved = upsert(windows).from_select(
     # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
     select(*(field(index) for index in range(len(_WINDOW)))).where(literal_column("true")),
 )
-SAVE_WINDOWS = compiled(
+SAVE_WINDOWS = Hot(
     _saved.on_conflict_do_update(
         index_elements=["owner_id", "period", "starts_at"],
         set_={name: _saved.excluded[name] for name in ("settled", "kept", "held")},
-    )
+    ),
+    len(_WINDOW),
 )
-SAVE_LIMITS = compiled(
+SAVE_LIMITS = Hot(
     update(limits)
     .values(running=field(1), running_tokens=field(2), steps=field(3))
-    .where(limits.c.owner_id == field(0))
+    .where(limits.c.owner_id == field(0)),
+    4,
 )
 
 _REFUSAL = ("id", "at", "key_id", "model", "stream", "sdk_retry", "reason", "facts")
-ADD_REFUSALS = compiled(
+ADD_REFUSALS = Hot(
     insert(refusals).from_select(
         list(_REFUSAL), select(*(field(index) for index in range(len(_REFUSAL)))), include_defaults=False
-    )
+    ),
+    len(_REFUSAL),
 )
 _counted = upsert(refusal_counts).from_select(
     ["bucket_at", "key_id", "reason", "refused"],
     select(*(field(index) for index in range(4))).where(literal_column("true")),
 )
-COUNT_REFUSALS = compiled(
+COUNT_REFUSALS = Hot(
     _counted.on_conflict_do_update(
         index_elements=["bucket_at", "key_id", "reason"],
         set_={"refused": refusal_counts.c.refused + _counted.excluded.refused},
-    )
+    ),
+    4,
 )

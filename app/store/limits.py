@@ -22,7 +22,7 @@ from app.core.holds import Billing
 from app.core.limits import GATEWAY, Limits, Window
 from app.core.owners import BudgetRecord
 from app.store.calendar import days_made
-from app.store.desk import desk_over, standing_spans
+from app.store.desk import Desk, standing_spans
 from app.store.occasions import budget_alerts
 from app.store.past import last_minute, running
 from app.store.schema_limits import budgets, limits, windows
@@ -48,7 +48,7 @@ def set_budgets(
 
 
 def _begin_windows(connection: Connection, owner_id: str, billing: Billing, now: datetime) -> None:
-    desk = desk_over(connection, gateway_zone(connection), billing)
+    desk = Desk(connection, gateway_zone(connection), billing)
     desk.load({owner_id: ""}, to_ms(now))
     standings = desk.of(owner_id)
     desk.ready(standings, to_ms(now))
@@ -91,7 +91,7 @@ def count_resolved(connection: Connection, resolved: Sequence[ResolvedCost], now
     if not resolved:
         return
     owners = {owner: "" for one in resolved for owner in (one.key_id, one.team_id, GATEWAY) if owner is not None}
-    desk = desk_over(connection, gateway_zone(connection), Billing.CHARGED)
+    desk = Desk(connection, gateway_zone(connection), Billing.CHARGED)
     desk.load(owners, min(to_ms(one.created_at) for one in resolved))
     for one in resolved:
         for standing in desk.of(one.key_id, one.team_id, GATEWAY):

@@ -1,5 +1,7 @@
 """Where owners of limits stand as the ledger's rows and roll-ups tell: for new windows, and for the proof of old ones.
 
+What rows that were let go of would tell stands in `remains`.
+
 Called while a window or a limit begins, inside the writer's transaction, and by the verification.
 Money in 10⁻¹² USD, times in milliseconds.
 """
@@ -24,6 +26,7 @@ from app.core.rates import MINUTE_MS, Rate, rate_of
 from app.core.windows import Period
 from app.store.calendar import days_made
 from app.store.schema import ONE_COST, adjustments, requests
+from app.store.schema_seals import remains
 from app.store.totals import rollups
 
 
@@ -125,8 +128,15 @@ def _settled(
     other = "charged" if cost == "true_cost" else "true_cost"
     missing = [ONE_COST, requests.c[cost].is_(None), *_within(requests, span), *_of(requests, owner_id)]
     yield from _summed(connection, requests, other, *missing)
+    yield from _summed(connection, remains, f"{other}_alone", *_remaining(span, owner_id))
     late = [adjustments.c.late == literal_column("1"), *_within(adjustments, span), *_of(adjustments, owner_id)]
     yield from _summed(connection, adjustments, cost, *late)
+
+
+def _remaining(span: Span, owner_id: str | None) -> Iterator[ColumnElement[bool]]:
+    yield remains.c.bucket_at >= span.starts_at_ms
+    yield remains.c.bucket_at < span.ends_at_ms
+    yield from _of(remains, owner_id)
 
 
 def _summed(
@@ -143,6 +153,8 @@ def _summed(
 
 def _set_aside(connection: Connection, span: Span, owner_id: str | None) -> Iterator[tuple[str, str | None, int, int]]:
     """What unknown costs keep, and what open requests hold."""
+    for key_id, team_id, kept in _summed(connection, remains, "kept", *_remaining(span, owner_id)):
+        yield key_id, team_id, kept, 0
     said = select(adjustments.c.request_id).where(adjustments.c.request_id == requests.c.id).exists()
     unknown: list[Any] = [requests.c.state == literal_column("'unknown'"), requests.c.kept > 0, ~said]
     opened: list[Any] = [requests.c.state == literal_column("'open'"), requests.c.hold > 0]

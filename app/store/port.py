@@ -62,6 +62,14 @@ class RowMissing(StoreError):
         self.ref = ref
 
 
+class SecretExists(StoreError):
+    """A key has this secret, or had it before it was given another."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the secret is that of key {name!r}")
+        self.name = name
+
+
 class KeyIsRevoked(StoreError):
     """A revoked key is final."""
 
@@ -71,7 +79,7 @@ class KeyIsRevoked(StoreError):
 
 
 class NotResolvable(StoreError):
-    """A person cannot settle this request's cost. `why`: its state, or `resolved`."""
+    """A person cannot settle this request's cost. `why`: its state, `resolved`, or `sealed`."""
 
     def __init__(self, record: RequestRecord, why: str) -> None:
         super().__init__(f"{record.id} is {why}")
@@ -94,6 +102,10 @@ class TooManyRows(StoreError):
     def __init__(self, rows_max: int) -> None:
         super().__init__(f"more than {rows_max} requests")
         self.rows_max = rows_max
+
+
+class SpanChanged(StoreError):
+    """While a span was looked through, somebody said something about its requests: look again."""
 
 
 class TooMuch(StoreError):

@@ -20,6 +20,8 @@ from app.store.adjustments import adjustments_of, resolved_record
 from app.store.limits import budgets_of, limits_of
 from app.store.port import RowMissing
 from app.store.schema import key_secrets, keys, requests, teams
+from app.store.schema_seals import seals
+from app.store.stretches import in_any_stretch
 
 R = TypeVar("R", KeyRecord, TeamRecord)
 
@@ -180,8 +182,9 @@ def find_request(connection: Connection, ref: str, key_id: str | None = None) ->
     # `+`: the id is the way in, whoever asks.
     whose = [] if key_id is None else [literal_column("+requests.key_id") == key_id]
     for column in (requests.c.id, requests.c.response_id, requests.c.upstream_request_id):
-        newest = [] if column is requests.c.id else [requests.c.id.desc()]
-        query = requests_with_names().where(column == ref, *whose).order_by(*newest).limit(1)
+        where = [] if column is requests.c.id else [in_any_stretch()]
+        newest = select(func.max(requests.c.id)).where(*where, column == ref, *whose).scalar_subquery()
+        query = requests_with_names().where(requests.c.id == newest)
         if (row := connection.execute(query).first()) is not None:
             return request_records(connection, [row])[0]
     raise RowMissing("request", ref)
@@ -194,7 +197,10 @@ def closed_since(connection: Connection, seq: int, limit: int) -> list[RequestRe
 
 
 def last_closed_seq(connection: Connection) -> int:
-    return connection.scalar(select(func.max(requests.c.closed_seq)).where(requests.c.closed_seq > 0)) or 0
+    """Also of requests whose rows are gone: their numbers are never given again."""
+    there = select(func.max(requests.c.closed_seq)).where(requests.c.closed_seq > 0)
+    sealed = select(func.max(seals.c.through_seq))
+    return max(connection.scalar(one) or 0 for one in (there, sealed))
 
 
 def requests_with_names() -> Select[Any]:

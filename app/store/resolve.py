@@ -26,11 +26,13 @@ from app.core.windows import Period, bucket_start, day_of, day_start, month_of
 from app.store import statements
 from app.store.adjustments import adjustments_of
 from app.store.calendar import day_start_ms, days_made
+from app.store.hot import raw_of
 from app.store.limits import ResolvedCost, count_resolved
 from app.store.port import NotResolvable, RowsChanged, TooManyRows, TooMuch
 from app.store.queries import find_request
 from app.store.rows import list_text
 from app.store.schema import USAGE_SUMS, adjustments, usage, usage_days
+from app.store.seals import Sealed
 from app.store.search import list_requests
 from app.store.totals import usage_report
 
@@ -111,7 +113,11 @@ def _changes(
     now: datetime,
 ) -> tuple[list[_Change], int]:
     """Each request that changes, and how many have these very costs already."""
-    records = _selected(connection, wanted)
+    sealed = Sealed(connection)
+    records = _selected(connection, wanted, sealed)
+    for record in records:
+        if record in sealed:
+            raise NotResolvable(record, "sealed")
     if len(records) > ROWS_MAX:
         raise TooManyRows(ROWS_MAX)
     said = adjustments_of(connection, [record.id for record in records])
@@ -121,14 +127,15 @@ def _changes(
     return changes, len(found) - len(changes)
 
 
-def _selected(connection: Connection, wanted: Sequence[str] | RequestFilter) -> list[RequestRecord]:
+def _selected(connection: Connection, wanted: Sequence[str] | RequestFilter, sealed: Sealed) -> list[RequestRecord]:
     if not isinstance(wanted, RequestFilter):
         return list({record.id: record for record in (find_request(connection, ref) for ref in wanted)}.values())
     found: list[RequestRecord] = []
     after: str | None = None
     while len(found) <= ROWS_MAX:
         page = list_requests(connection, replace(wanted, state=State.UNKNOWN), after, 1000)
-        found += page.items
+        # All of those that can be resolved: what is sealed is as good as gone.
+        found += [record for record in page.items if record not in sealed]
         if (after := page.next) is None:
             break
     return found
@@ -258,7 +265,7 @@ def _move_usage(connection: Connection, changes: Sequence[_Change]) -> None:
             for (owner, state), sums in moved.items()
         ]
         # SQLite adds rows of one day one after the other: `rows` may name a place more than once.
-        connection.exec_driver_sql(statement, (msgspec.json.encode(rows).decode(),))
+        statement.run(raw_of(connection), rows)
         emptied = func.json_each(msgspec.json.encode(sorted({row[0] for row in rows})).decode()).table_valued("value")
         unknown = table.c.state == State.UNKNOWN
         where = table.c.bucket_at.in_(select(emptied.c.value))

@@ -7,13 +7,15 @@ write: text is shortened and made visible, a count that is none is left out.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import replace
 
 from app.core.clock import to_ms
-from app.core.ids import id_time
-from app.core.records import Admitted, Intent, Refused, Settlement
+from app.core.ids import looks_like_id
+from app.core.money import SUM_MAX
+from app.core.records import Intent, Refused, Settlement
 
 TEXT_CHARACTERS_MAX = 512
 
@@ -21,29 +23,17 @@ TEXT_CHARACTERS_MAX = 512
 TOKENS_MAX = 10**12
 
 
-def intent_row(intent: Intent, key: tuple[str, str | None, str], admitted: Admitted, instance: str) -> list[object]:
-    """In the order of `statements.INTENT_COLUMNS`. `key`: id, team id, tags as text. The id carries the time."""
-    return [
-        intent.request_id,
-        to_ms(id_time(intent.request_id)),
-        *key,
-        storable(intent.model),
-        int(intent.stream),
-        intent.sdk_retry,
-        admitted.hold_picodollars,
-        instance,
-        admitted.tokens_held,
-    ]
+def settlement_row(settlement: Settlement, *closed: int) -> list[object]:
+    """The id, then `statements.SETTLEMENT_COLUMNS`. `closed`: the last of these (when, in which order, what is kept).
 
-
-def settlement_row(settlement: Settlement) -> list[object]:
-    """The id, then `statements.SETTLEMENT_COLUMNS` without the last two (when and in which order it was closed)."""
+    Enumerations are made plain text: for any other type than its own the driver looks for an adapter first.
+    """
     reading, tokens = settlement.reading, settlement.reading.usage
     true, charged = reading.true_cost, reading.charged
     return [
         settlement.request_id,
-        settlement.state,
-        settlement.outcome,
+        str(settlement.state),
+        str(settlement.outcome),
         settlement.status,
         true.picodollars if true else None,
         storable(true.raw if true else reading.true_cost_token),
@@ -62,6 +52,7 @@ def settlement_row(settlement: Settlement) -> list[object]:
         storable(settlement.upstream_request_id),
         settlement.ttfb_ms,
         settlement.duration_ms,
+        *closed,
     ]
 
 
@@ -83,10 +74,23 @@ def usage_sums(settlement: Settlement) -> tuple[int, ...]:
     )
 
 
-def owner_row(settlement: Settlement, key_id: str) -> list[object] | None:
-    """Whose response it is; None without an id, or with one that could not be kept as it is."""
-    response_id = settlement.reading.response_id
-    return [response_id, key_id] if response_id and storable(response_id) == response_id else None
+def bounded_sums(total: tuple[int, ...]) -> tuple[int, ...]:
+    """Such sums as they may be written: of money no more than 64 bits hold."""
+    requests, true_cost, charged, *counts = total
+    return (requests, min(SUM_MAX, true_cost), min(SUM_MAX, charged), *counts)
+
+
+def made_ids(settlement: Settlement) -> tuple[str, ...]:
+    """What a request made: an answer that is an error made nothing."""
+    reading = settlement.reading
+    if settlement.status is None or not 200 <= settlement.status < 300 or reading.error_body:
+        return ()
+    return reading.made if reading.response_id is None else (reading.response_id, *reading.made)
+
+
+def id_hash(text: str) -> int:
+    """What stands for an id: 64 bits of its SHA-256. Two ids that share them would belong to nobody."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big", signed=True)
 
 
 def storable(text: str | None) -> str | None:
@@ -110,6 +114,7 @@ def storable_settlement(settlement: Settlement) -> Settlement:
             charged_token=storable(reading.charged_token),
             unknown_reason=storable(reading.unknown_reason),
             response_id=storable(reading.response_id),
+            made=tuple(one for one in reading.made if storable(one) == one),
             model_answered=storable(reading.model_answered),
         ),
     )
@@ -138,7 +143,7 @@ def refusal_row(intent: Intent, refused: Refused, at_ms: int) -> list[object]:
         storable(intent.model),
         int(intent.stream),
         intent.sdk_retry,
-        refused.reason,
+        str(refused.reason),
         _facts(refused),
     ]
 
@@ -146,7 +151,8 @@ def refusal_row(intent: Intent, refused: Refused, at_ms: int) -> list[object]:
 def _facts(refused: Refused) -> str:
     facts: dict[str, object] = {}
     if refused.reference is not None:
-        facts["reference"] = storable(refused.reference)
+        # Whatever else stands in an id's place may be text of the client's, which is never stored.
+        facts["reference"] = refused.reference if looks_like_id(refused.reference) else None
     if (hit := refused.hit) is not None:
         facts |= {"scope": hit.scope, "owner": hit.owner, "limit": hit.limit, "period": hit.period}
         facts |= {

@@ -22,6 +22,7 @@ from app.core.views import Page, RequestFilter, RequestRecord
 from app.store.conditions import Condition, conditions_of
 from app.store.queries import request_records, requests_with_names
 from app.store.schema import requests
+from app.store.seals import missing_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,8 @@ def list_requests(
     conditions = conditions_of(connection, wanted)
     search = _Search(connection, conditions, lower, upper, limit, oldest_first, as_booked, effort)
     rows, following = _found(search)
-    return Page(tuple(request_records(connection, rows, as_booked=as_booked)), following)
+    records = request_records(connection, rows, as_booked=as_booked)
+    return Page(tuple(records), following, missing_before(connection, wanted.from_at))
 
 
 def _found(search: _Search) -> tuple[list[Row[Any]], str | None]:
@@ -138,13 +140,17 @@ def _fewest(search: _Search) -> Condition | None:
 
 
 def _count(search: _Search, condition: Condition) -> int:
-    """How many rows meet a condition; when they are not few any more, counting ends."""
+    """How many rows meet a condition; when they are not few any more, counting ends.
+
+    Of one whose rows are scattered all are counted: those of a short period might be the last that are found.
+    """
     too_many = search.effort.few_rows + 1
     if not condition.drives:
         return too_many
+    bounds = [] if condition.scattered else search.bounds()
     found = 0
     for drive in condition.drives:
-        some = select(literal(1)).select_from(requests).where(drive, *search.bounds()).limit(too_many - found)
+        some = select(literal(1)).select_from(requests).where(drive, *bounds).limit(too_many - found)
         found += search.connection.scalar(select(func.count()).select_from(some.subquery())) or 0
         if found >= too_many:
             break

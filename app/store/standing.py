@@ -12,7 +12,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
 from app.core.limits import GATEWAY, Standing
 from app.core.records import RefusalReason
-from app.store.desk import desk_over, scope_of
+from app.store.desk import Desk, scope_of
 from app.store.limits import budgets_of, gateway_zone
 from app.store.queries import find_key
 from app.store.schema import keys
@@ -24,7 +24,7 @@ def key_standing(connection: Connection, key_id: str, now: datetime) -> KeyStand
     team_id = connection.scalar(select(keys.c.team_id).where(keys.c.id == key.id))
     owners = [owner for owner in (key.id, team_id, GATEWAY) if owner is not None]
     budgets = budgets_of(connection, owners, now)
-    desk = desk_over(connection, gateway_zone(connection), Billing.CHARGED)
+    desk = Desk(connection, gateway_zone(connection), Billing.CHARGED)
     desk.load(dict.fromkeys(owners, ""), to_ms(now))
     return KeyStanding(
         key=key,

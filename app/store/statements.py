@@ -1,17 +1,13 @@
-"""The hot statements: compiled once from SQLAlchemy Core, run on the driver's cursor, one for a whole batch.
-
-Each takes one positional parameter: a JSON array (of arrays). So a batch costs a few statements,
-however many requests it holds, and the interpreter lock is let go once per statement.
-"""
+"""The hot statements of keys, requests and roll-ups. How they run is in `hot`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ClauseElement, ColumnElement, Table, bindparam, func, insert, literal_column, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Table, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from app.store.hot import Hot, field
 from app.store.schema import (
     USAGE_KEY,
     USAGE_MONEY,
@@ -20,27 +16,14 @@ from app.store.schema import (
     key_secrets,
     keys,
     requests,
-    responses,
     teams,
     usage,
     usage_days,
 )
 
-rows = func.json_each(bindparam("rows")).table_valued("value", name="rows_")
-
-INTENT_COLUMNS = (
-    "id",
-    "created_at",
-    "key_id",
-    "team_id",
-    "tags",
-    "model",
-    "stream",
-    "sdk_retry",
-    "hold",
-    "instance_id",
-    "tokens_held",
-)
+# What is remembered of a request while it is open.
+OPEN_COLUMNS = ("id", "created_at", "key_id", "team_id", "tags", "model", "hold", "tokens_held")
+INTENT_COLUMNS = (*OPEN_COLUMNS, "stream", "sdk_retry", "instance_id")
 SETTLEMENT_COLUMNS = (
     "state",
     "outcome",
@@ -64,54 +47,47 @@ SETTLEMENT_COLUMNS = (
     "duration_ms",
     "closed_at",
     "closed_seq",
+    "kept",  # what goes on counting of the hold
 )
-RETURNED_COLUMNS = ("id", "created_at", "key_id", "team_id", "tags", "model", "state", "hold", "kept", "tokens_held")
 
-
-def field(index: int) -> ColumnElement[object]:
-    return func.json_extract(rows.c.value, literal_column(f"'$[{index}]'"))
-
-
-def compiled(statement: ClauseElement) -> str:
-    made = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    parameters = getattr(made, "positiontup", None)
-    if parameters != ["rows"]:
-        raise TypeError(f"a hot statement takes `rows` alone and once, not {parameters}")
-    return str(made)
-
-
-INSERT_INTENTS = compiled(
+INSERT_INTENTS = Hot(
     insert(requests).from_select(
         [*INTENT_COLUMNS, "state"],
         select(*(field(index) for index in range(len(INTENT_COLUMNS))), literal_column("'open'")),
         include_defaults=False,
-    )
+    ),
+    len(INTENT_COLUMNS),
 )
 
-# Rows that are closed already are not touched and not returned: a settlement counts once.
-SETTLE = compiled(
+wanted = select(field(0))
+
+# Rows that are closed already are not found, and not touched: a settlement counts once.
+OPEN_ROWS = Hot(
+    select(*(requests.c[name] for name in OPEN_COLUMNS)).where(
+        requests.c.id.in_(wanted), requests.c.state == literal_column("'open'")
+    ),
+    1,
+)
+SETTLE = Hot(
     update(requests)
-    .values(
-        {name: field(index + 1) for index, name in enumerate(SETTLEMENT_COLUMNS)}
-        # The last field says whether the hold goes on counting.
-        | {"kept": requests.c.hold * field(len(SETTLEMENT_COLUMNS) + 1)}
-    )
-    .where(requests.c.id == field(0), requests.c.state == literal_column("'open'"))
-    .returning(*(requests.c[name] for name in RETURNED_COLUMNS))
+    .values({name: field(index + 1) for index, name in enumerate(SETTLEMENT_COLUMNS)})
+    .where(requests.c.id == field(0), requests.c.state == literal_column("'open'")),
+    len(SETTLEMENT_COLUMNS) + 1,
 )
 
 
-def _adding(table: Table) -> str:
+def _adding(table: Table) -> Hot:
     added = upsert(table).from_select(
         [*USAGE_KEY, *USAGE_SUMS],
         # SQLite's grammar needs a WHERE between this SELECT and ON CONFLICT.
         select(*(field(index) for index in range(len(USAGE_KEY) + len(USAGE_SUMS)))).where(literal_column("true")),
     )
-    return compiled(
+    return Hot(
         added.on_conflict_do_update(
             index_elements=list(USAGE_KEY),
             set_={name: _sum(name, table.c[name] + added.excluded[name]) for name in USAGE_SUMS},
-        )
+        ),
+        len(USAGE_KEY) + len(USAGE_SUMS),
     )
 
 
@@ -122,17 +98,8 @@ def _sum(name: str, both: ColumnElement[Any]) -> ColumnElement[Any]:
 ADD_USAGE = _adding(usage)
 ADD_USAGE_DAYS = _adding(usage_days)
 
-# The first key to be told a response's id keeps it.
-ADD_OWNERS = compiled(
-    upsert(responses)
-    .from_select(["response_id", "key_id"], select(field(0), field(1)).where(literal_column("true")))
-    .on_conflict_do_nothing()
-)
-
-wanted = select(rows.c.value)
-
 # By the hash of the secret that was shown: a key may answer to two for a while.
-KEY_FACTS = compiled(
+KEY_FACTS = Hot(
     select(
         key_secrets.c.hash,
         key_secrets.c.expires_at,
@@ -149,8 +116,8 @@ KEY_FACTS = compiled(
     .select_from(
         key_secrets.join(keys, keys.c.id == key_secrets.c.key_id).outerjoin(teams, teams.c.id == keys.c.team_id)
     )
-    .where(key_secrets.c.hash.in_(wanted))
+    .where(key_secrets.c.hash.in_(wanted)),
+    1,
 )
-OWNERS = compiled(select(responses.c.response_id, responses.c.key_id).where(responses.c.response_id.in_(wanted)))
-EXISTING = compiled(select(requests.c.id).where(requests.c.id.in_(wanted)))
-TOUCH_KEYS = compiled(update(keys).values(last_used_at=field(1)).where(keys.c.id == field(0)))
+EXISTING = Hot(select(requests.c.id).where(requests.c.id.in_(wanted)), 1)
+TOUCH_KEYS = Hot(update(keys).values(last_used_at=field(1)).where(keys.c.id == field(0)), 2)

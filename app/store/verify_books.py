@@ -18,6 +18,7 @@ from app.core.views import Difference
 from app.core.windows import Period, day_of, day_start
 from app.store.calendar import day_from_buckets, days_made
 from app.store.schema import USAGE_KEY, USAGE_SUMS, adjustments, requests, usage, usage_days
+from app.store.seals import is_let_go
 from app.store.verify import DIFFERENCES_MAX, Step
 
 DAYS_PER_STEP = 31
@@ -27,7 +28,7 @@ _said = adjustments.c
 _its = requests.c
 
 _RULES: dict[str, ColumnElement[bool]] = {
-    "an adjustment is about an unknown cost": or_(_its.state.is_(None), _its.state != "unknown"),
+    "an adjustment is about an unknown cost": or_(_its.state.is_(None), _its.state != "unknown"),  # or let go of
     "an adjustment names the owner of its request": or_(
         _said.key_id != _its.key_id,
         _said.team_id.is_distinct_from(_its.team_id),
@@ -89,7 +90,7 @@ def verify_adjustments(connection: Connection, after: str = "") -> tuple[tuple[D
     """The adjustments behind an id that break a rule, each with the first one; and where to go on, None at the end."""
     rule = case(*((breach, literal_column(f"{number}")) for number, breach in enumerate(_RULES.values())))
     query = (
-        select(_said.id, _said.request_id, rule.label("rule"))
+        select(_said.id, _said.request_id, rule.label("rule"), _its.id.label("is_there"))
         .select_from(adjustments.outerjoin(requests, _its.id == _said.request_id))
         .where(_said.id > after)
         .order_by(_said.id)
@@ -100,7 +101,7 @@ def verify_adjustments(connection: Connection, after: str = "") -> tuple[tuple[D
     found = [
         Difference(names[row.rule], {"adjustment": row.id, "request": row.request_id})
         for row in rows
-        if row.rule is not None
+        if row.rule is not None and (row.is_there is not None or not is_let_go(connection, row.request_id))
     ]
     found += _broken_sequences(connection, sorted({row.request_id for row in rows}))
     return tuple(found[:DIFFERENCES_MAX]), rows[-1].id if len(rows) == ADJUSTMENTS_PER_STEP else None
