@@ -30,6 +30,7 @@ _WHY_NOT = {
     "settled": "its cost is known. Only costs that are unknown can be resolved",
     "free": "it was surely not billed. Only costs that are unknown can be resolved",
     "open": "it is still open: wait until it is closed",
+    "sealed": "its month is sealed, and its row is about to be let go of (IRG_RETENTION_DAYS). Its cost stays unknown",
 }
 
 
@@ -107,7 +108,7 @@ class Corrections:
 
 def _sentence(error: NotResolvable) -> str:
     record = error.record
-    if record.resolved is None:
+    if record.resolved is None or error.why == "sealed":
         return f"{record.id} cannot be resolved: {_WHY_NOT[error.why]}."
     return (
         f"{record.id} was resolved at {format_time(record.resolved.at)} by {record.resolved.by} "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from app.accounts.errors import RowsLetGo
 from app.accounts.reading import explained
 from app.core.views import AdjustmentRecord, Page, RequestFilter, RequestRecord
 from app.store import adjustments, conditions, search
@@ -25,7 +26,7 @@ async def entries(store: Store, wanted: RequestFilter) -> AsyncIterator[Sequence
     """Oldest first, in steps, each over a snapshot of its own: rows added meanwhile may come last, and an entry is
     told as it was when its step was read. Of `wanted`: the span, key, team, model and tag.
 
-    Raises: `KeyNotFound`, `TeamNotFound`.
+    Raises: `KeyNotFound`, `TeamNotFound`; `RowsLetGo`, also in the middle, since an export would lack them unsaid.
     """
     wanted = await explained(store, conditions.with_ids, wanted)
     sources: list[AsyncIterator[Sequence[Entry]]] = [_requests(store, wanted), _adjustments(store, wanted)]
@@ -58,6 +59,8 @@ async def _requests(store: Store, wanted: RequestFilter) -> AsyncIterator[Sequen
     after: str | None = None
     while True:
         page: Page[RequestRecord] = await explained(store, _requests_as_booked, wanted, after)
+        if page.let_go_before is not None:
+            raise RowsLetGo(page.let_go_before)
         if page.items:
             yield page.items
         if (after := page.next) is None:

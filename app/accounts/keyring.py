@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from app.accounts.errors import BadValue, KeyNotFound, KeyRevoked, NameTaken, TeamNotFound
+from app.accounts.errors import BadValue, KeyNotFound, KeyRevoked, NameTaken, SecretTaken, TeamNotFound
 from app.accounts.wishes import (
     check_limit,
     checked_budgets,
@@ -24,14 +24,14 @@ from app.core.audit import THE_GATEWAY, Action, Actor
 from app.core.budgets import Budget, BudgetPeriod
 from app.core.clock import format_time, now
 from app.core.holds import Billing
-from app.core.keys import hash_secret, new_secret, parse_bearer
+from app.core.keys import TeamSecret, hash_secret, known_secret, new_secret, parse_bearer
 from app.core.limits import GATEWAY
 from app.core.owners import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
 from app.core.views import Page
 from app.store import changes, queries
 from app.store.audit import KEY, TEAM, WHOLE_GATEWAY, Deed, audited
-from app.store.port import KeyIsRevoked, NameExists, RowMissing, Store
+from app.store.port import KeyIsRevoked, NameExists, RowMissing, SecretExists, Store
 
 NO_CHANGE = LimitsChange()
 
@@ -61,9 +61,10 @@ class Keyring:
     async def identify(self, authorization: bytes | None) -> Identified | None:
         """The key of an Authorization header, or None for every kind of refusal. Raises: `LedgerUnavailable`."""
         secret = parse_bearer(authorization)
-        if secret is None:
-            return None
-        secret_hash = hash_secret(secret)
+        return await self.identified(hash_secret(secret)) if secret is not None else None
+
+    async def identified(self, secret_hash: str) -> Identified | None:
+        """The key whose secret has this hash, if there is one. Raises: `LedgerUnavailable`."""
         known = self._known.get(secret_hash)
         if known is None:
             key_id = await self._store.read(queries.key_of_secret, secret_hash)
@@ -88,15 +89,21 @@ class Keyring:
 
     # --- keys -------------------------------------------------------------------------------
 
-    async def create(self, spec: NewKey, *, by: Actor = THE_GATEWAY) -> tuple[KeyRecord, str]:
-        """A new key and its secret, which nobody can be shown again. Raises: `NameTaken`, `TeamNotFound`, `Invalid`."""
+    async def create(
+        self, spec: NewKey, *, secret_text: str | None = None, by: Actor = THE_GATEWAY
+    ) -> tuple[KeyRecord, str]:
+        """A new key and its secret, which nobody can be shown again: a new one, or the one of another gateway's key.
+
+        Raises: `NameTaken`, `TeamNotFound`, `SecretTaken`, `Invalid`.
+        """
         at = self._now()
-        spec, secret = checked_new(spec, at), new_secret()
+        spec, secret = checked_new(spec, at), _secret(secret_text)
         create = audited(changes.create_key, Deed(by, Action.KEY_CREATED, KEY, at))
         try:
             key = await self._store.change(create, spec, secret, at, self._billing)
-        except (NameExists, RowMissing) as error:
+        except (NameExists, RowMissing, SecretExists) as error:
             await self._explain(error)
+        self._known.pop(secret.hash, None)  # it may have been another key's once
         return key, secret.text
 
     async def find(self, ref: str) -> KeyRecord:
@@ -127,18 +134,27 @@ class Keyring:
             await self._explain(error)
 
     async def rotate(
-        self, ref: str, grace: timedelta = timedelta(0), *, by: Actor = THE_GATEWAY
+        self,
+        ref: str,
+        grace: timedelta = timedelta(0),
+        *,
+        secret_text: str | None = None,
+        by: Actor = THE_GATEWAY,
     ) -> tuple[KeyRecord, str]:
-        """A new secret; the old one works on for the grace. Raises: `KeyNotFound`, `KeyRevoked`, `BadValue`."""
+        """A new secret, or another gateway's; the old one works on for the grace.
+
+        Raises: `KeyNotFound`, `KeyRevoked`, `SecretTaken`, `BadValue`.
+        """
         if grace < timedelta(0) or grace > timedelta(days=365):
             raise BadValue("A grace is between 0 and 365 days, such as 24h.", param="grace")
-        secret, at = new_secret(), self._now()
+        secret, at = _secret(secret_text), self._now()
         told = {"old_secret_ends_at": format_time(at + grace)}
         run = audited(changes.rotate_key, Deed(by, Action.KEY_ROTATED, KEY, at, ref, told))
         try:
             key = await self._store.change(run, ref, secret, at + grace, at)
-        except (RowMissing, KeyIsRevoked) as error:
+        except (RowMissing, KeyIsRevoked, SecretExists) as error:
             await self._explain(error)
+        self._known.pop(secret.hash, None)  # it may have been another key's once
         return key, secret.text
 
     async def disable(self, ref: str, *, by: Actor = THE_GATEWAY) -> KeyRecord:
@@ -219,8 +235,10 @@ class Keyring:
         except (RowMissing, KeyIsRevoked) as error:
             await self._explain(error)
 
-    async def _explain(self, error: NameExists | RowMissing | KeyIsRevoked) -> NoReturn:
+    async def _explain(self, error: NameExists | RowMissing | KeyIsRevoked | SecretExists) -> NoReturn:
         """Turns what the store says into a sentence, with the nearest names there are."""
+        if isinstance(error, SecretExists):
+            raise SecretTaken(error.name) from None
         if isinstance(error, KeyIsRevoked):
             raise KeyRevoked(error.name) from None
         if isinstance(error, NameExists):
@@ -228,3 +246,15 @@ class Keyring:
         if error.kind == "team":
             raise TeamNotFound(error.ref, await self._store.read(queries.team_names)) from None
         raise KeyNotFound(error.ref, await self._store.read(queries.key_names)) from None
+
+
+def _secret(text: str | None) -> TeamSecret:
+    """Raises: `BadValue`."""
+    try:
+        return new_secret() if text is None else known_secret(text)
+    except ValueError:
+        raise BadValue(
+            "This is not the secret of a team key: it must be one that a gateway made, whole and without a mistake "
+            "(irg_ and 69 characters). Leave it out, and a new one is made.",
+            param="secret",
+        ) from None

@@ -12,13 +12,14 @@ from zoneinfo import ZoneInfo
 from app.accounts.errors import BadValue
 from app.accounts.exports import Entry, entries
 from app.accounts.reading import explained
+from app.accounts.verification import Verifier
 from app.accounts.wishes import check_page
 from app.core.clock import now
 from app.core.holds import Billing
 from app.core.refused import RefusalFilter, RefusalRecord, RefusalReport
-from app.core.views import Difference, GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
+from app.core.views import GroupBy, Page, RequestFilter, RequestRecord, UsageReport, Verification
 from app.core.windows import Period, period_of
-from app.store import queries, refusals, search, totals, verify, verify_books, verify_limits
+from app.store import queries, refusals, seals, search, totals
 from app.store.port import Store
 
 # A report is grouped by at most so many things at once.
@@ -93,32 +94,16 @@ class Reports:
         return await explained(self._store, refusals.find_refusal, ident, key_id)
 
     def export(self, wanted: RequestFilter) -> AsyncIterator[Sequence[Entry]]:
-        """What counts in a period, oldest first, in steps: see `exports.entries`."""
+        """What counts in a period, oldest first, in steps: see `exports.entries`. Raises: what that raises."""
         return entries(self._store, wanted)
 
-    async def verify(self) -> Verification:
-        """Recomputes every total from the rows and compares."""
-        rows, differences = 0, list[Difference]()
-        for check in (verify.verify_step, verify_books.verify_days):
-            next_ms: int | None = 0
-            while next_ms is not None:
-                step = await self._store.read(check, next_ms)
-                rows, next_ms = rows + step.rows, step.next_ms
-                differences += step.differences
-        after: str | None = ""
-        while after is not None:
-            found, after = await self._store.read(verify_books.verify_adjustments, after)
-            differences += found
-        differences += await self._verify_limits()
-        return Verification(not differences, rows, tuple(differences[: verify.DIFFERENCES_MAX]))
+    async def rows_since(self) -> datetime | None:
+        """Of requests made before, rows may be gone; None = of none."""
+        return await self._store.read(seals.let_go_before)
 
-    async def _verify_limits(self) -> list[Difference]:
-        differences = list(await self._store.read(verify_limits.verify_running))
-        found, place = await self._store.read(verify_limits.verify_windows, None)
-        while place is not None:
-            differences += found
-            found, place = await self._store.read(verify_limits.verify_windows, place)
-        return differences
+    async def verify(self) -> Verification:
+        """Recomputes every total and compares."""
+        return await Verifier(self._store).run()
 
     async def closed_since(self, seq: int, limit: int = 500) -> list[RequestRecord]:
         """Closed requests in the order of closing (`closed_seq`), behind a sequence number."""
