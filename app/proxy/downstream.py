@@ -7,14 +7,14 @@ on). Called by `endpoint` and `relay`; knows nothing of upstreams or the ledger.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from email.utils import formatdate
 from typing import Any
 
 from app.core.errors import ApiError
 from app.core.reflection import ReflectionMatcher
 from app.proxy.guard import Connection
+from app.proxy.http_date import http_date
+from app.proxy.upstream.port import Take
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
@@ -25,6 +25,8 @@ class ReflectedKey(Exception):
 
 
 class Downstream:
+    __slots__ = ("_connection", "_matcher", "_secret", "_send", "_stall_seconds", "ended", "measured", "started")
+
     def __init__(self, send: Send, connection: Connection, *, stall_seconds: float, secret: bytes | None) -> None:
         self._send = send
         self._connection = connection
@@ -41,10 +43,20 @@ class Downstream:
         return self._matcher is not None and self._matcher.held > 0
 
     async def head(self, status: int, headers: HeaderList) -> None:
-        """Sends status and headers, with a Date if the upstream sent none."""
+        """Sends status and headers, with a Date if the upstream sent none, before there is anything of the body."""
+        await self._start(status, headers)
+        if self.measured:  # then a server may wait for the body's first piece
+            await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
+
+    async def _start(self, status: int, headers: HeaderList) -> None:
         self.started = True
-        self.measured = any(name == b"content-length" for name, _ in headers)
-        if not any(name == b"date" for name, _ in headers):
+        dated = False
+        for name, _ in headers:
+            if name == b"content-length":
+                self.measured = True
+            elif name == b"date":
+                dated = True
+        if not dated:
             headers.append((b"date", http_date()))
         await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -56,6 +68,23 @@ class Downstream:
             await self._deliver({"type": "http.response.body", "body": chunk, "more_body": True})
         if self._matcher is not None and self._matcher.found:
             raise ReflectedKey
+
+    def taker(self, passes: Callable[[bytes], bool]) -> Take:
+        """What sends a chunk of a body in chunks at once and whole, if nothing stands against it; as `body` does, but
+        with no message and no coroutine around it. `passes`: whether nothing in a chunk matters.
+
+        One function over what it needs: every event of every stream passes here.
+        """
+        connection, send = self._connection, self._connection.pass_on
+        clears = self._matcher.clears if self._matcher is not None else None
+
+        def take(chunk: bytes) -> bool:
+            if not connection.flowing or (clears is not None and not clears(chunk)) or not passes(chunk):
+                return False
+            send(chunk)
+            return True
+
+        return take
 
     async def flush(self) -> None:
         """Sends what was held back as a possible beginning of the upstream key."""
@@ -72,7 +101,7 @@ class Downstream:
         """Sends a complete answer. Raises: `ReflectedKey`, then nothing was sent."""
         if self._secret is not None and self._secret in body:
             raise ReflectedKey
-        await self.head(status, headers)
+        await self._start(status, headers)
         self.ended = True
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -89,7 +118,7 @@ class Downstream:
         ]
         if close:
             headers.append((b"connection", b"close"))
-        await self.head(error.status, headers)
+        await self._start(error.status, headers)
         self.ended = True
         await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -105,16 +134,3 @@ class Downstream:
             connection.abort()
         if not connection.gone:
             await self._send(message)
-
-
-_date_second = -1
-_date = b""
-
-
-def http_date() -> bytes:
-    """The Date header's value, made once a second."""
-    global _date_second, _date
-    second = int(time.time())
-    if second != _date_second:
-        _date_second, _date = second, formatdate(second, usegmt=True).encode()
-    return _date

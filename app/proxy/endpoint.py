@@ -2,7 +2,7 @@
 
 One plain ASGI callable, registered as a FastAPI route and reached by a short cut in front
 of the app. Read `_exchange` first: it is the whole product in order. Where things happen:
-the key is swapped in `_upstream_request`, the hold is taken in `Exchange.admit`, the cost is
+the key is swapped in `head`, the hold is taken in `Exchange.admit`, the cost is
 settled in `Exchange.settle` (called by `Relay` before the end is sent, and wherever that is
 not reached), a request is refused by any `ApiError`, an answer is cut in `_broken` (the
 upstream failed) and `_reflected` (it contains the upstream key).
@@ -11,7 +11,6 @@ upstream failed) and `_reflected` (it contains the upstream key).
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +18,9 @@ from typing import Any
 from app.accounts.keyring import Identified, Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.pricing import Pricing
+from app.core.error_event import error_event
 from app.core.errors import (
     ApiError,
-    bad_request,
     gateway_fault,
     invalid_api_key,
     ledger_unavailable,
@@ -32,29 +31,26 @@ from app.core.errors import (
     wrong_method,
     wrong_path,
 )
-from app.core.headers import upstream_request_headers
-from app.core.records import Intent, Outcome, Reading
+from app.core.records import Intent, Outcome, Reading, ReferenceRules
 from app.core.tap import Tap, open_tap
 from app.core.verdict import Break
+from app.proxy.allowed import Allowed, check_policy
+from app.proxy.answer_head import response_headers
 from app.proxy.downstream import Downstream, ReflectedKey, Send
 from app.proxy.exchange import ClientGone, Exchange
+from app.proxy.failures import FailureLimiter
 from app.proxy.guard import connection_of
+from app.proxy.head import Head, Heads, UpstreamCredential
 from app.proxy.inflight import Inflight
 from app.proxy.notices import Notices
 from app.proxy.policy import Policy, read_policy
-from app.proxy.relay import Relay, finished, response_headers
+from app.proxy.relay import Relay, finished
 from app.proxy.request_body import ClientLeft, Receive, RequestBody
 from app.proxy.upstream.port import Answer, Upstream, UpstreamError, UpstreamRequest, UpstreamTimeout
 from app.store.port import LedgerLost, LedgerUnavailable
 from app.telemetry import get_logger
 
 PATHS = frozenset({b"/v1/openai/responses", b"/v1/responses"})
-
-# Shorter upstream keys would match by chance inside ordinary answers.
-REFLECTION_KEY_BYTES_MIN = 20
-
-# What a ledger row keeps of a model name; the bytes forwarded are not shortened.
-MODEL_CHARACTERS_MAX = 200
 
 log = get_logger("proxy")
 
@@ -69,27 +65,9 @@ class ProxySettings:
     client_gone: ClientGone
     client_stall_seconds: float
     stream_error_event: bool
-    allow_conversations: bool
+    allowed: Allowed
+    reference_rules: ReferenceRules
     forward_headers: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamCredential:
-    """The shared upstream key. A request keeps the one that it began with: what is sent is what is watched for."""
-
-    key: bytes
-
-    @property
-    def authorization(self) -> bytes:
-        return b"Bearer " + self.key
-
-    @property
-    def watched(self) -> bytes | None:
-        """The bytes that no answer may contain."""
-        return self.key if len(self.key) >= REFLECTION_KEY_BYTES_MIN else None
-
-    def __repr__(self) -> str:
-        return "UpstreamCredential(…)"
 
 
 class ResponsesEndpoint:
@@ -105,15 +83,18 @@ class ResponsesEndpoint:
         inflight: Inflight,
         pricing: Pricing,
         notices: Notices,
+        failures: FailureLimiter,
     ) -> None:
         self.credential = credential  # replaced as a whole when the key is read again
         self._settings = settings
+        self._heads = Heads(host=settings.upstream_host, extra=settings.forward_headers)
         self._keyring = keyring
         self._ledger = ledger
         self._upstream = upstream
         self._inflight = inflight
         self._pricing = pricing
         self._notices = notices
+        self._failures = failures
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         connection, credential = connection_of(scope), self.credential
@@ -122,7 +103,8 @@ class ResponsesEndpoint:
         exchange = Exchange(connection, self._ledger, self._inflight, self._settings.client_gone, secret)
         body = RequestBody(
             receive,
-            dict(scope["headers"]),
+            scope["headers"],
+            connection,
             self._inflight,
             bytes_max=self._settings.request_bytes_max,
             stall_seconds=self._settings.client_stall_seconds,
@@ -133,6 +115,8 @@ class ResponsesEndpoint:
         except (ApiError, LedgerUnavailable) as error:
             refusal = error if isinstance(error, ApiError) else ledger_unavailable()
             await body.discard()
+            if refusal.status == 401:
+                await self._failures.failed(connection.client)
             closing = self._inflight.draining or not body.complete
             await down.error(refusal, exchange.request_id, close=closing)
         except LedgerLost:
@@ -158,17 +142,20 @@ class ResponsesEndpoint:
         credential: UpstreamCredential,
     ) -> None:
         self._check_route(scope)
-        key = await self._authenticate(scope)
-        content = await body.read()
-        policy = await read_policy(content)
-        self._check_policy(policy)
+        head = self._heads.read(exchange.connection, scope["headers"], credential)
+        key = await self._keyring.identified(head.secret_hash) if head.secret_hash is not None else None
+        if key is None:
+            raise invalid_api_key()
+        exchange.take_place()  # not before: strangers would take them all
+        content, policy = await self._read(scope, body, key)
         if exchange.connection.gone:
             raise ClientLeft
-        await exchange.admit(_intent(exchange, key, policy, scope, self._pricing), self._pricing)
+        intent = _intent(exchange, key, policy, head, self._pricing, self._settings.reference_rules)
+        await exchange.admit(intent, self._pricing, policy.references)
         tap: Tap | None = None
         relay: Relay | None = None
         try:
-            answer = await exchange.open(self._upstream, self._upstream_request(scope, content, credential))
+            answer = await exchange.open(self._upstream, UpstreamRequest(head.upward, content))
             del content
             body.release()
             tap = _tap(answer, policy)
@@ -190,33 +177,17 @@ class ResponsesEndpoint:
         if scope["method"] != "POST":
             raise wrong_method(scope["method"], "POST")
 
-    async def _authenticate(self, scope: MutableMapping[str, Any]) -> Identified:
-        values = [value for name, value in scope["headers"] if name == b"authorization"]
-        key = await self._keyring.identify(values[0]) if len(values) == 1 else None
-        if key is None:
-            raise invalid_api_key()
-        return key
-
-    def _check_policy(self, policy: Policy) -> None:
-        if policy.conversation is not None and not self._settings.allow_conversations:
-            raise bad_request(
-                "conversation is refused: a conversation cannot be tied to the key that made it. Send the items in "
-                "input, or use previous_response_id.",
-                "conversation",
-            )
-
-    def _upstream_request(
-        self, scope: MutableMapping[str, Any], content: bytes, credential: UpstreamCredential
-    ) -> UpstreamRequest:
-        """The request as it goes up: here the team key is left behind and the upstream key put in its place."""
-        headers = upstream_request_headers(
-            scope["headers"],
-            credential=credential.authorization,
-            host=self._settings.upstream_host,
-            content_length=len(content),
-            extra=self._settings.forward_headers,
-        )
-        return UpstreamRequest(headers, content)
+    async def _read(self, scope: MutableMapping[str, Any], body: RequestBody, key: Identified) -> tuple[bytes, Policy]:
+        """The body, and what it asks for. Raises: `ApiError`; of a key that is refused always the same."""
+        try:
+            content = await body.read(key.key_id)
+            policy = await read_policy(content)
+            check_policy(policy, self._settings.allowed)
+        except ApiError:  # before the admission, which judges the key: who may not ask is told nothing of the body
+            if await self._keyring.holder(dict(scope["headers"])[b"authorization"]) is None:
+                raise invalid_api_key() from None
+            raise
+        return content, policy
 
     # --- when the upstream fails -------------------------------------------------------------
 
@@ -234,7 +205,7 @@ class ResponsesEndpoint:
         if at_boundary and tap is not None and self._settings.stream_error_event and not down.measured:
             await down.flush()
             with contextlib.suppress(ReflectedKey):
-                await down.body(_error_event(refusal, tap.last_sequence_number))
+                await down.body(error_event(refusal, tap.last_sequence_number))
         down.cut()
 
     async def _reflected(self, exchange: Exchange, relay: Relay | None, down: Downstream) -> None:
@@ -251,20 +222,26 @@ class ResponsesEndpoint:
 
 
 def _intent(
-    exchange: Exchange, key: Identified, policy: Policy, scope: MutableMapping[str, Any], pricing: Pricing
+    exchange: Exchange,
+    key: Identified,
+    policy: Policy,
+    head: Head,
+    pricing: Pricing,
+    rules: ReferenceRules,
 ) -> Intent:
-    retries = next((value for name, value in scope["headers"] if name == b"x-stainless-retry-count"), b"")
-    reference, model = policy.previous_response_id, policy.model[:MODEL_CHARACTERS_MAX]
     return Intent(
         request_id=exchange.request_id,
         key_id=key.key_id,
         secret_hash=key.secret_hash,
         created_at=exchange.created_at,
-        model=model,
+        model=policy.model,
         stream=policy.stream,
-        sdk_retry=int(retries) if retries.isdigit() and len(retries) <= 4 else 0,
-        references=(reference,) if reference is not None else (),
-        asked=pricing.asked(model, prompt_tokens=policy.prompt_tokens, max_output_tokens=policy.max_output_tokens),
+        sdk_retry=head.sdk_retry,
+        references=tuple(policy.references),
+        rules=rules,
+        asked=pricing.asked(
+            policy.model, prompt_tokens=policy.prompt_tokens, max_output_tokens=policy.max_output_tokens
+        ),
     )
 
 
@@ -282,17 +259,3 @@ def _refusal(error: UpstreamError) -> ApiError:
     if not error.sent:
         return (upstream_connect_timeout if timed_out else upstream_unreachable)(error.fault.value)
     return (upstream_timeout if timed_out else upstream_disconnected)(error.fault.value)
-
-
-def _error_event(error: ApiError, last_sequence_number: int | None) -> bytes:
-    """One event that every SDK raises on: OpenAI's flat form and the nested one together."""
-    nested = {"message": error.message, "type": error.type, "param": None, "code": error.code}
-    event = {
-        "type": "error",
-        "code": error.code,
-        "message": error.message,
-        "param": None,
-        "sequence_number": 0 if last_sequence_number is None else last_sequence_number + 1,
-        "error": nested,
-    }
-    return b"event: error\ndata: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"

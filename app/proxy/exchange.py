@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ from app.core.refusals import limit_error
 from app.core.verdict import Break, Verdict, judge
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
+from app.proxy.memory import Share
 from app.proxy.upstream.port import Answer, Fault, Upstream, UpstreamError, UpstreamRequest, UpstreamTimeout
 from app.telemetry import log_request
 
@@ -58,6 +59,27 @@ class ClientGone:
 class Exchange:
     """One downstream request and its upstream answer. Use as an async context manager."""
 
+    __slots__ = (
+        "_answer",
+        "_gone",
+        "_inflight",
+        "_intent",
+        "_ledger",
+        "_opening",
+        "_settled",
+        "_started",
+        "_timer",
+        "_ttfb_ms",
+        "_upstream_key",
+        "aborted",
+        "admitted",
+        "connection",
+        "created_at",
+        "memory",
+        "request_id",
+        "upstream_id",
+    )
+
     def __init__(
         self,
         connection: Connection,
@@ -71,6 +93,8 @@ class Exchange:
         self.connection = connection
         self.admitted: Admitted | None = None
         self.aborted: Outcome | None = None
+        self.upstream_id: str | None = None  # the upstream's own id of the request
+        self.memory = Share(inflight.answers)
         self._ledger = ledger
         self._inflight = inflight
         self._gone = gone
@@ -79,12 +103,11 @@ class Exchange:
         self._started = time.monotonic()
         self._ttfb_ms: int | None = None
         self._intent: Intent | None = None
-        self._opening: asyncio.Task[Answer] | None = None
+        self._opening: asyncio.Task[object] | None = None  # who waits for the upstream to begin
         self._answer: Answer | None = None
         self._settled = False
 
     async def __aenter__(self) -> Exchange:
-        self._inflight.enter(self)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -100,21 +123,34 @@ class Exchange:
 
     async def _leave(self) -> None:
         try:
-            # Only a fault of our own leads here unsettled; the cost may be real, so it is unknown, not free.
-            await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
+            if not self._settled:
+                # Only a fault of our own leads here; the cost may be real, so it is unknown, not free.
+                await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
         finally:
+            self.memory.release()
             self._inflight.leave(self)
 
     @property
     def settled(self) -> bool:
         return self._settled
 
-    async def admit(self, intent: Intent, pricing: Pricing) -> Admitted:
-        """Writes the intent: from here on the ledger has a row. Raises: `ApiError`, `LedgerUnavailable`."""
+    @property
+    def over(self) -> bool:
+        return self._settled and self.connection.gone
+
+    def take_place(self) -> None:
+        """Among those in flight. Raises: `ApiError` 503."""
+        self._inflight.enter(self)
+
+    async def admit(self, intent: Intent, pricing: Pricing, named_by: Mapping[str, str]) -> Admitted:
+        """Writes the intent: from here on the ledger has a row. `named_by`: the member that names each reference.
+
+        Raises: `ApiError`, `LedgerUnavailable`.
+        """
         verdict = await self._ledger.admit(intent)
         pricing.needed(intent, verdict)
         if isinstance(verdict, Refused):
-            raise _refusal(verdict, intent)
+            raise _refusal(verdict, intent, named_by)
         self.admitted, self._intent = verdict, intent
         return verdict
 
@@ -123,17 +159,21 @@ class Exchange:
         self.connection.watch(self._client_left)
         if self.aborted is not None:
             raise UpstreamError(Fault.ABORTED, sent=False)
-        self._opening = asyncio.ensure_future(upstream.open(request))
+        self._opening = asyncio.current_task()
         try:
-            self._answer = await self._opening
+            self._answer = answer = await upstream.open(request)
         except asyncio.CancelledError:
-            if self.aborted is None:
+            if self.aborted is None or self._opening is None:
                 raise
+            self._opening.uncancel()  # it was `abort`, and nobody else
             raise UpstreamError(Fault.ABORTED, sent=True) from None
+        finally:
+            self._opening = None
         self._ttfb_ms = self._elapsed_ms()
+        self.upstream_id = upstream_request_id(answer.headers, self._upstream_key)
         if self.aborted is not None:
-            self._answer.abort()
-        return self._answer
+            answer.abort()
+        return answer
 
     def abort(self, outcome: Outcome) -> None:
         """Ends the exchange soon, from outside: the upstream is cut, what was learnt is settled."""
@@ -163,24 +203,21 @@ class Exchange:
             return
         self._settled = True
         status = self._answer.status if self._answer is not None else None
-        headers = self._answer.headers if self._answer is not None else ()
-        retry_after = any(name == b"retry-after" for name, _ in headers)
+        retry_after = status == 503 and self._answer is not None and _has_retry_after(self._answer)
         verdict = judge(status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone)
-        settlement = self._settlement(verdict, reading, status, upstream_request_id(headers, self._upstream_key))
-        await asyncio.shield(self._ledger.settle(settlement))
+        settlement = self._settlement(verdict, reading, status)
+        await self._ledger.settle(settlement)
         log_request(self._intent, self.admitted, settlement)
 
-    def _settlement(
-        self, verdict: Verdict, reading: Reading, status: int | None, upstream_id: str | None
-    ) -> Settlement:
+    def _settlement(self, verdict: Verdict, reading: Reading, status: int | None) -> Settlement:
         return Settlement(
             request_id=self.request_id,
             state=verdict.state,
             outcome=verdict.outcome,
-            reading=_without(reading, self._upstream_key),
+            reading=_newly_made(_without(reading, self._upstream_key), self._intent),
             status=status,
             unknown_reason=verdict.unknown_reason,
-            upstream_request_id=upstream_id,
+            upstream_request_id=self.upstream_id,
             ttfb_ms=self._ttfb_ms,
             duration_ms=self._elapsed_ms(),
         )
@@ -202,24 +239,35 @@ class Exchange:
         return round((time.monotonic() - self._started) * 1000)
 
 
+def _has_retry_after(answer: Answer) -> bool:
+    return any(name == b"retry-after" for name, _ in answer.headers)
+
+
 def _without(reading: Reading, upstream_key: bytes | None) -> Reading:
     """A reading that names nothing by our upstream key, should the upstream have reflected it."""
     if upstream_key is None:
         return reading
-    key = upstream_key.decode("ascii", "replace")
-    texts = (reading.response_id, reading.model_answered, reading.true_cost_token, reading.charged_token)
-    if not any(key in text for text in texts if text is not None):
+    texts = (reading.response_id, *reading.made, reading.model_answered, reading.true_cost_token, reading.charged_token)
+    if upstream_key.decode("ascii", "replace") not in "\n".join(filter(None, texts)):
         return reading
-    return replace(reading, response_id=None, model_answered=None, true_cost_token=None, charged_token=None)
+    return replace(reading, response_id=None, made=(), model_answered=None, true_cost_token=None, charged_token=None)
 
 
-def _refusal(refused: Refused, intent: Intent) -> ApiError:
+def _newly_made(reading: Reading, intent: Intent | None) -> Reading:
+    """Without what the request referred to itself: a container that was there already is not made by using it."""
+    if intent is None or not intent.references:
+        return reading
+    return replace(reading, made=tuple(one for one in reading.made if one not in intent.references))
+
+
+def _refusal(refused: Refused, intent: Intent, named_by: Mapping[str, str]) -> ApiError:
     match refused.reason:
         case RefusalReason.KEY_REFUSED:
             return invalid_api_key()
         case RefusalReason.MODEL_NOT_ALLOWED:
             return model_not_allowed(intent.model, refused.allowed_models)
         case RefusalReason.RESPONSE_NOT_FOUND:
-            return response_not_found(refused.reference or "")
+            reference = refused.reference or ""
+            return response_not_found(reference, named_by.get(reference, "previous_response_id"))
         case _:
             return limit_error(refused, intent.request_id)

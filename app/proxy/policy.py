@@ -17,48 +17,57 @@ import codecs
 import math
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from typing import TypeVar
 
 import msgspec
 
 from app.core.errors import ApiError, bad_request
+from app.core.references import REFERENCES_MAX, TooMany, find_references, may_refer, member_may_refer
+from app.core.slices import TooIntricate
+from app.proxy.half_pairs import check_string, decode
 from app.proxy.json_pieces import PIECE_BYTES, BrokenJson, TooDeep, pieces
 from app.proxy.prompt import PromptSize
+
+T = TypeVar("T")
 
 DEPTH_MAX = 512
 
 # Other tasks get their turn after so much work on one body.
 BREATH_SECONDS = 0.002
 
+_ABSENT = msgspec.Raw()
+
 
 class _Sought(msgspec.Struct):
-    """The policy fields, as JSON text; empty = absent."""
+    """The policy fields, as JSON text."""
 
-    model: msgspec.Raw = msgspec.Raw()
-    stream: msgspec.Raw = msgspec.Raw()
-    background: msgspec.Raw = msgspec.Raw()
-    previous_response_id: msgspec.Raw = msgspec.Raw()
-    conversation: msgspec.Raw = msgspec.Raw()
-    max_output_tokens: msgspec.Raw = msgspec.Raw()
-    store: msgspec.Raw = msgspec.Raw()
+    model: msgspec.Raw = _ABSENT
+    stream: msgspec.Raw = _ABSENT
+    background: msgspec.Raw = _ABSENT
+    previous_response_id: msgspec.Raw = _ABSENT
+    conversation: msgspec.Raw = _ABSENT
+    max_output_tokens: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
 
 
-class _Name:
+class _Name(str):
     """A member's name that equals only itself: so a decoded object keeps both of two equal names."""
 
-    __slots__ = ("text",)
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
-    def __init__(self, text: str) -> None:
-        self.text = text
 
-
-_FIELDS = _Sought.__struct_fields__
+_FIELDS = frozenset(_Sought.__struct_fields__)
 _sought = msgspec.json.Decoder(_Sought)
-_members = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, text: _Name(text))
-_string = msgspec.json.Decoder(msgspec.Raw)
+_members = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=str.__new__)  # no call of Python's per member
 
+MODEL_CHARACTERS_MAX = 200
+_MODEL = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?")
 
 # A number of tokens as most write it. More than so many bound nothing more, and a number longer than that is no count.
 _COUNT = re.compile(rb"[0-9]{1,18}")
@@ -75,7 +84,9 @@ class Policy:
     previous_response_id: str | None = None
     conversation: bytes | None = None  # its JSON text, shortened if it is huge
     max_output_tokens: int | None = None
+    background: bool = False
     store: bool | None = None
+    references: Mapping[str, str] = field(default_factory=dict)  # ids of stored things, each with who names it
     prompt_tokens: int = 0  # a guess from above
 
 
@@ -86,29 +97,69 @@ async def read_policy(body: bytes) -> Policy:
     """
     fields: dict[str, bytes] = {}
     prompt = PromptSize(body)
+    try:
+        refers = _look_at_once(body, fields, prompt) if len(body) <= PIECE_BYTES else None
+        if refers is None:
+            await _at_ease(_steps(body, fields, prompt))
+            refers = may_refer(body)
+    except _NO_OBJECT as error:
+        raise _body_fault(body, error) from None
+    references = await _references(body) if refers else {}
+    return _policy(fields, references, prompt.tokens)
+
+
+async def _at_ease(steps: Generator[None, None, T]) -> T:
+    """What the steps come to; others get their turn in between."""
     rested = time.perf_counter()
-    for _ in _steps(body, fields, prompt):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
         if time.perf_counter() - rested > BREATH_SECONDS:
             await asyncio.sleep(0)
             rested = time.perf_counter()
-    return _policy(fields, prompt.tokens)
 
 
-def _policy(fields: dict[str, bytes], prompt_tokens: int) -> Policy:
-    if _flag(fields, "background"):
-        raise bad_request("background: true is refused: its cost could not be told. Leave it out.", "background")
+async def _references(body: bytes) -> dict[str, str]:
+    try:
+        return await _at_ease(find_references(body))
+    except TooMany:
+        raise bad_request(
+            f"The body refers to more than {REFERENCES_MAX} stored things. Send the items whole."
+        ) from None
+    except TooIntricate:
+        raise bad_request(
+            "The body is too intricate to be searched for what it refers to. Send fewer or smaller items, or leave "
+            "ids out."
+        ) from None
+
+
+def _policy(fields: dict[str, bytes], references: dict[str, str], prompt_tokens: int) -> Policy:
+    previous = _text(fields, "previous_response_id")
+    if previous is not None:
+        references = {previous: "previous_response_id", **references}
     model = _text(fields, "model")
     if not model:
         raise bad_request('model is missing: name one as a string, such as "openai/gpt-4o-mini".', "model")
+    if len(model) > MODEL_CHARACTERS_MAX or not _MODEL.fullmatch(model):
+        # What is judged, priced and booked must be what the upstream takes it for: some trim.
+        raise bad_request(
+            f"model must have at most {MODEL_CHARACTERS_MAX} characters, and no blanks around it.",
+            "model",
+        )
     conversation = fields.get("conversation", b"null")
     store = _value(fields, "store")
     return Policy(
         model=model,
         stream=bool(_flag(fields, "stream")),
-        previous_response_id=_text(fields, "previous_response_id"),
+        previous_response_id=previous,
         conversation=None if conversation == b"null" else conversation,
         max_output_tokens=_count(fields.get("max_output_tokens", b"")),
+        background=bool(_flag(fields, "background")),
         store=store if isinstance(store, bool) else None,
+        references=references,
         prompt_tokens=prompt_tokens,
     )
 
@@ -117,8 +168,11 @@ def _policy(fields: dict[str, bytes], prompt_tokens: int) -> Policy:
 
 
 def _value(fields: dict[str, bytes], name: str) -> object:
+    text = fields.get(name)
+    if text is None:
+        return None
     try:
-        return msgspec.json.decode(fields.get(name, b"null"))
+        return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         raise bad_request(f"{name} is not valid JSON.", name) from None
 
@@ -160,27 +214,56 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 # --- the body ----------------------------------------------------------------------------
 
 
-def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Iterator[None]:
+def _look_at_once(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> bool | None:
+    """What `_steps` does, for a body that needs no cutting; returns whether it may refer to something.
+
+    None: it has so many brackets that it may be too deep, and nothing was taken of it. Only members with members of
+    their own are searched, for brackets and for references: a prompt that is one text is not.
+    Raises: `ApiError` 400, and what `_NO_OBJECT` names.
+    """
+    if not body.isascii():
+        body.decode()
+    members = decode(_members, body)
+    refers, brackets = False, 1
+    for name, value in members.items():
+        text = bytes(value)
+        if text.startswith((b"{", b"[")):
+            brackets += text.count(b"{") + text.count(b"[")
+        refers = refers or member_may_refer(name, text)
+    if brackets > DEPTH_MAX:
+        return None
+    _collect(members, fields)
+    prompt.take(body)
+    return refers
+
+
+def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Generator[None, None, None]:
     """Checks and measures the whole body and fills in the policy fields' JSON texts, a step at a time.
 
-    Raises: `ApiError` 400.
+    Raises: `ApiError` 400, and what `_NO_OBJECT` names.
     """
-    try:
-        if not body.isascii():
-            yield from _check_utf8(body)
-        for piece in pieces(body, depth_max=DEPTH_MAX, check_string=_check_string, on_long=prompt.take_long):
-            if piece is not None:
-                _collect(piece, fields)
-                prompt.take(piece)
-            yield
-    except UnicodeDecodeError:
-        raise bad_request("The body is not valid UTF-8.") from None
-    except (TooDeep, RecursionError):
-        raise bad_request(f"The body is nested deeper than {DEPTH_MAX} levels.") from None
-    except msgspec.ValidationError:
-        raise bad_request("The body must be a JSON object.") from None
-    except (msgspec.DecodeError, BrokenJson) as error:
-        raise _not_json(body, error) from None
+    if not body.isascii():
+        yield from _check_utf8(body)
+    for piece in pieces(body, depth_max=DEPTH_MAX, check_string=check_string, on_long=prompt.take_long):
+        if piece is not None:
+            if _has_field(piece):
+                _collect(decode(_members, piece), fields)
+            prompt.take(piece)
+        yield
+
+
+# How a body that is no JSON object, or too deep a one, shows.
+_NO_OBJECT = (UnicodeDecodeError, RecursionError, TooDeep, BrokenJson, msgspec.DecodeError)
+
+
+def _body_fault(body: bytes, error: Exception) -> ApiError:
+    if isinstance(error, UnicodeDecodeError):
+        return bad_request("The body is not valid UTF-8.")
+    if isinstance(error, TooDeep | RecursionError):
+        return bad_request(f"The body is nested deeper than {DEPTH_MAX} levels.")
+    if isinstance(error, msgspec.ValidationError):
+        return bad_request("The body must be a JSON object.")
+    return _not_json(body, error)
 
 
 def _not_json(body: bytes, error: Exception) -> ApiError:
@@ -191,7 +274,7 @@ def _not_json(body: bytes, error: Exception) -> ApiError:
     return bad_request(f"The body is not valid JSON: {error}.")
 
 
-def _check_utf8(body: bytes) -> Iterator[None]:
+def _check_utf8(body: bytes) -> Generator[None, None, None]:
     """Strictly, because the parser skips over strings that nobody asked for. Raises: `UnicodeDecodeError`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for at in range(0, len(body), PIECE_BYTES):
@@ -200,43 +283,17 @@ def _check_utf8(body: bytes) -> Iterator[None]:
     decoder.decode(b"", final=True)
 
 
-def _collect(piece: bytes, fields: dict[str, bytes]) -> None:
-    """Takes the policy fields out of a piece. Raises: `ApiError` if one stands there, or stood before."""
-    try:
-        found = _sought.decode(piece)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        mended = _without_half_pairs(piece)
-        if mended == piece:
-            raise
-        piece = mended
-        found = _sought.decode(piece)
-    if not any(bytes(getattr(found, name)) for name in _FIELDS):
-        return
-    for name, value in _members.decode(piece).items():
-        if name.text in _FIELDS:
-            if name.text in fields:
-                raise bad_request(f"{name.text} stands twice in the body. Send it once.", name.text)
-            fields[name.text] = bytes(value)
+def _collect(members: dict[_Name, msgspec.Raw], fields: dict[str, bytes]) -> None:
+    """Takes the policy fields out of members. Raises: `ApiError` if one stands there twice, or stood before."""
+    for name, value in members.items():
+        text = str(name)
+        if text in _FIELDS:
+            if text in fields:
+                raise bad_request(f"{text} stands twice in the body. Send it once.", text)
+            fields[text] = bytes(value)
 
 
-def _check_string(string: bytes) -> None:
-    try:
-        _string.decode(string)
-    except msgspec.DecodeError:
-        _string.decode(_without_half_pairs(string))
-
-
-# An escape; half a surrogate pair is group 1.
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-
-
-def _without_half_pairs(text: bytes) -> bytes:
-    """NUL for each half of a surrogate pair: JSON allows them (RFC 8259 §8.2), the parser does not.
-
-    A client that shortens a text by UTF-16 units sends one in the place of half an emoji.
-    """
-    return _ESCAPE.sub(lambda escape: b"\\u0000" if escape[1] else escape[0], text)
+def _has_field(piece: bytes) -> bool:
+    """Whether it is worth taking apart: most pieces of a large body are not, and may have thousands of members."""
+    found = decode(_sought, piece)
+    return any(value is not _ABSENT for value in msgspec.structs.astuple(found))

@@ -2,8 +2,8 @@
 
 The tap sees each chunk before it is sent and never alters it. Three kinds of answer:
 
-- a stream (`text/event-stream`): chunks go as they come; from the start of the terminal
-  event's last piece on, bytes wait for the settlement;
+- a stream (`text/event-stream`): chunks go as they come, those in which nothing matters without waking
+  this task; from the start of the terminal event's last piece on, bytes wait for the settlement;
 - another body: collected, settled, then sent whole, so that a break inside it becomes a
   clean error; a larger or slower one is streamed with its last byte, or its end, held;
 - an error (status ≥ 400): read first, since only a JSON object may pass.
@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.body_tap import BodyTap
-from app.core.errors import ApiError, upstream_auth, upstream_error, upstream_redirect
-from app.core.headers import client_response_headers
-from app.core.records import NO_ALLOWANCES, Outcome, Reading
-from app.core.refusals import has_rate, limit_headers
+from app.core.errors import upstream_auth, upstream_error, upstream_redirect
+from app.core.records import Outcome, Reading
 from app.core.tap import Tap
+from app.proxy.answer_head import content_length, is_stream, with_retry_headers
+from app.proxy.chunks import Chunks, Late
 from app.proxy.downstream import Downstream, HeaderList
 from app.proxy.exchange import Exchange
 from app.proxy.notices import Notices
-from app.proxy.upstream.port import Answer, Fault, Framing, UpstreamError
+from app.proxy.upstream.port import Answer, Fault, Framing, Take, UpstreamError
 
 # A body up to this size, complete within this time after its head, is sent whole.
 WHOLE_BODY_BYTES_MAX = 256 * 1024
@@ -47,34 +47,6 @@ REFLECTION_SECONDS = 0.05
 DRAIN_BYTES_MAX = 256 * 1024 * 1024
 
 
-class Late:
-    """The next chunk did not come within the patience; it is still awaited."""
-
-
-LATE = Late()
-
-
-class Chunks:
-    """Reads an answer with a patience that gives up waiting but never the read itself."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-        self._pending: asyncio.Task[bytes | None] | None = None
-
-    async def next(self, patience_seconds: float | None = None) -> bytes | Late | None:
-        if self._pending is None:
-            if patience_seconds is None:
-                return await self._answer.read()
-            self._pending = asyncio.ensure_future(self._answer.read())
-            self._pending.add_done_callback(_retrieve)
-        if patience_seconds is not None:
-            await asyncio.wait({self._pending}, timeout=max(0.0, patience_seconds))
-            if not self._pending.done():
-                return LATE
-        pending, self._pending = self._pending, None
-        return await pending
-
-
 @dataclass(slots=True)
 class Relay:
     """One answer on its way to one client."""
@@ -85,7 +57,12 @@ class Relay:
     down: Downstream
     headers: HeaderList
     notices: Notices
+    collected_bytes: int = 0
     drained_bytes: int = 0
+    chunks: Chunks = field(init=False)  # the one reader of the answer: a read that is pending is its
+
+    def __post_init__(self) -> None:
+        self.chunks = Chunks(self.answer)
 
     async def run(self) -> None:
         """Relays the answer to its end. Raises: `ApiError`, `UpstreamError`, `ReflectedKey`, `LedgerLost`."""
@@ -95,7 +72,7 @@ class Relay:
             raise upstream_redirect()
         if status >= 400:
             await self._error()
-        elif _is_stream(self.answer):
+        elif is_stream(self.answer):
             await self._stream()
         else:
             await self._body()
@@ -103,7 +80,7 @@ class Relay:
     async def read_on(self) -> Reading:
         """Reads the rest for its cost alone, as long as one reads on for a client that left."""
         with contextlib.suppress(UpstreamError):
-            while (chunk := await self.answer.read()) is not None:
+            while isinstance(chunk := await self.chunks.next(), bytes):
                 await self._show(chunk)
         return await finished(self.tap)
 
@@ -112,8 +89,8 @@ class Relay:
     async def _stream(self) -> None:
         self.headers.append((b"x-accel-buffering", b"no"))
         await self.down.head(self.answer.status, self.headers)
-        chunks = Chunks(self.answer)
-        while (chunk := await chunks.next(REFLECTION_SECONDS if self.down.held else None)) is not None:
+        take = self.down.taker(self.tap.passes)
+        while (chunk := await self._next_of_stream(take)) is not None:
             if isinstance(chunk, Late):
                 await self.down.flush()
                 continue
@@ -127,40 +104,50 @@ class Relay:
             await self.down.body(chunk[wait_from:])
         await self._finish()
 
+    async def _next_of_stream(self, take: Take) -> bytes | Late | None:
+        """The next chunk that needs a second look; the others are on their way already."""
+        if self.down.held or self.down.measured:
+            return await self.chunks.next(REFLECTION_SECONDS if self.down.held else None)
+        return await self.chunks.pour(take)
+
     async def _finish(self) -> None:
         """The framing says that the body is over: settle, then pass that end on as the clean end it is."""
-        self._refuse_cut(await finished(self.tap))
+        await self._read_whole()
         await self.exchange.settle(self.tap.reading)
         await self.down.end()
 
-    def _refuse_cut(self, reading: Reading) -> None:
+    async def _read_whole(self) -> None:
         """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
+        reading = await finished(self.tap)
+        self._give_back()
         if self.answer.framing is Framing.CLOSE and reading.unknown_reason in HALF:
             raise UpstreamError(Fault.EOF, sent=True)
 
     # --- other bodies --------------------------------------------------------------------
 
     async def _body(self) -> None:
-        chunks = Chunks(self.answer)
-        collected, over = await self._collect(chunks)
+        collected, over = await self._collect()
         if over:
-            self._refuse_cut(await finished(self.tap))
+            await self._read_whole()
             await self.exchange.settle(self.tap.reading)
             if self.tap.reading.failed:
                 self.headers.append((b"x-error-source", b"upstream"))
             await self.down.whole(self.answer.status, self.headers, b"".join(collected))
             return
         await self.down.head(self.answer.status, self.headers)
-        await self._stream_body(chunks, b"".join(collected))
+        await self._stream_body(b"".join(collected))
 
-    async def _collect(self, chunks: Chunks) -> tuple[list[bytes], bool]:
+    async def _collect(self) -> tuple[list[bytes], bool]:
         """Chunks of a small, prompt body, and whether that was all of it."""
+        whole = self.answer.take_whole()
+        if whole is not None:
+            await self._show(whole)
+            return [whole], True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WHOLE_BODY_SECONDS
         collected: list[bytes] = []
-        size = 0
-        while size <= WHOLE_BODY_BYTES_MAX:
-            chunk = await chunks.next(deadline - loop.time())
+        while self.collected_bytes <= WHOLE_BODY_BYTES_MAX and self.exchange.memory.hold(self._held_bytes):
+            chunk = await self.chunks.next(deadline - loop.time())
             if chunk is None:
                 return collected, True
             if isinstance(chunk, Late):
@@ -168,22 +155,24 @@ class Relay:
             if await self._show(chunk) is not None:
                 await self.exchange.settle(self.tap.reading)
             collected.append(chunk)
-            size += len(chunk)
+            self.collected_bytes += len(chunk)
         return collected, False
 
-    async def _stream_body(self, chunks: Chunks, chunk: bytes) -> None:
+    async def _stream_body(self, chunk: bytes) -> None:
         """Streams the rest: with a Content-Length its last byte waits for the settlement, else the end does."""
-        left = _content_length(self.answer)
+        left = content_length(self.answer)
         while True:
             if left is not None:
                 left -= len(chunk)
             if left is not None and left <= 0:
                 break
             await self.down.body(chunk)
-            following = await chunks.next(REFLECTION_SECONDS if self.down.held else None)
+            self.collected_bytes = 0
+            self._give_back()
+            following = await self.chunks.next(REFLECTION_SECONDS if self.down.held else None)
             while isinstance(following, Late):
                 await self.down.flush()
-                following = await chunks.next()
+                following = await self.chunks.next()
             if following is None:
                 chunk = b""
                 break
@@ -193,8 +182,8 @@ class Relay:
         await self.down.body(chunk[:-1])
         await self.down.flush()
         if chunk:
-            await _expect_end(chunks)
-        self._refuse_cut(await finished(self.tap))
+            await _expect_end(self.chunks)
+        await self._read_whole()
         await self.exchange.settle(self.tap.reading)
         await self.down.body(chunk[-1:])
         await self.down.end()
@@ -212,7 +201,7 @@ class Relay:
         if status == 401:
             raise upstream_auth()
         if not self.tap.reading.complete or status > STATUS_MAX:
-            raise _with_retry_headers(upstream_error(status), self.headers)
+            raise with_retry_headers(upstream_error(status), self.headers)
         self.headers.append((b"x-error-source", b"upstream"))
         if no_credits:
             self.headers = [h for h in self.headers if h[0] != b"x-should-retry"]
@@ -240,9 +229,25 @@ class Relay:
             if self.drained_bytes > DRAIN_BYTES_MAX:
                 self.exchange.abort(Outcome.CLIENT_DISCONNECTED)
                 raise UpstreamError(Fault.ABORTED, sent=True)
-        if self.tap.heavy and not isinstance(self.tap, BodyTap):  # which only collects; its weight is its end
-            return await asyncio.to_thread(self.tap.feed, chunk)
-        return self.tap.feed(chunk)
+        wait_from = await self._feed_heavy(chunk) if self.tap.heavy else self.tap.feed(chunk)
+        self._give_back()
+        return wait_from
+
+    async def _feed_heavy(self, chunk: bytes) -> int | None:
+        if not await self.exchange.memory.hold_in_time(self._held_bytes + len(chunk)):
+            self.tap.let_go()
+        if isinstance(self.tap, BodyTap):  # it only collects; its weight is its end
+            return self.tap.feed(chunk)
+        return await asyncio.to_thread(self.tap.feed, chunk)
+
+    @property
+    def _held_bytes(self) -> int:
+        return self.tap.held_bytes + self.collected_bytes
+
+    def _give_back(self) -> None:
+        """What is not held any more is others', although the answer may go on for minutes."""
+        if self.exchange.memory.held_bytes:
+            self.exchange.memory.hold(self._held_bytes)
 
 
 async def finished(tap: Tap) -> Reading:
@@ -254,46 +259,7 @@ async def finished(tap: Tap) -> Reading:
     return tap.reading
 
 
-def _retrieve(read: asyncio.Task[bytes | None]) -> None:
-    """A read that nobody awaits any more may fail without a word: its exchange is over."""
-    if not read.cancelled():
-        read.exception()
-
-
-def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *, closing: bool) -> HeaderList:
-    """The head for the client: what may cross of the upstream's, and ours."""
-    allowances = exchange.admitted.allowances if exchange.admitted is not None else NO_ALLOWANCES
-    headers = client_response_headers(
-        answer.headers, request_id=exchange.request_id, upstream_key=secret, replace_ratelimit=has_rate(allowances)
-    )
-    headers += [(name.encode(), value.encode()) for name, value in limit_headers(allowances)]
-    if closing:
-        headers.append((b"connection", b"close"))
-    return headers
-
-
-def _is_stream(answer: Answer) -> bool:
-    kind = next((value for name, value in answer.headers if name == b"content-type"), b"")
-    return kind.split(b";", 1)[0].strip().lower() == b"text/event-stream"
-
-
-def _content_length(answer: Answer) -> int | None:
-    if answer.framing is not Framing.LENGTH:
-        return None
-    return next((int(value) for name, value in answer.headers if name == b"content-length"), None)
-
-
 async def _expect_end(chunks: Chunks) -> None:
     """After the last announced byte only the end may follow."""
     if await chunks.next() is not None:
         raise UpstreamError(Fault.PROTOCOL, sent=True)
-
-
-def _with_retry_headers(error: ApiError, headers: HeaderList) -> ApiError:
-    """Our stand-in keeps what the upstream said about trying again."""
-    kept = tuple(
-        (name.decode(), value.decode("latin-1"))
-        for name, value in headers
-        if name in (b"retry-after", b"retry-after-ms", b"x-should-retry")
-    )
-    return ApiError(error.status, error.code, error.message, type=error.type, headers=error.headers + kept)

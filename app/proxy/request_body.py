@@ -6,17 +6,22 @@ Called by `endpoint`. The bytes are the ones that will be forwarded; nothing her
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from app.core.errors import body_too_large, encoded_body
+from app.core.errors import body_too_large, encoded_body, request_timeout
+from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
 
+HeaderList = Sequence[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # After an early answer so much is read on, so that the client sees the answer and not a reset.
 DISCARD_BYTES_MAX = 1024 * 1024
 DISCARD_SECONDS_MAX = 1.0
+
+# A body may come as slowly as the slowest of lines; what is slower yet only keeps a place.
+BYTES_PER_SECOND_MIN = 1024
 
 
 class ClientLeft(Exception):
@@ -26,10 +31,23 @@ class ClientLeft(Exception):
 class RequestBody:
     """The body of one request: read once, released once."""
 
+    __slots__ = (
+        "_bytes_max",
+        "_connection",
+        "_headers",
+        "_inflight",
+        "_late",
+        "_receive",
+        "_stall_seconds",
+        "_taken_bytes",
+        "complete",
+    )
+
     def __init__(
         self,
         receive: Receive,
-        headers: dict[bytes, bytes],
+        headers: HeaderList,
+        connection: Connection,
         inflight: Inflight,
         *,
         bytes_max: int,
@@ -37,28 +55,48 @@ class RequestBody:
     ) -> None:
         self._receive = receive
         self._headers = headers
+        self._connection = connection
         self._inflight = inflight
         self._bytes_max = bytes_max
         self._stall_seconds = stall_seconds
         self._taken_bytes = 0
+        self._late = False
         self.complete = False
 
-    async def read(self) -> bytes:
-        """The whole body. Raises: `ApiError` 413, 415, 503; `ClientLeft`."""
-        encoding = self._headers.get(b"content-encoding", b"identity").strip().lower()
-        if encoding not in (b"", b"identity"):
-            raise encoded_body(encoding.decode("latin-1"))
-        announced = self._headers.get(b"content-length")
-        if announced is not None and int(announced) > self._bytes_max:
-            raise body_too_large(self._bytes_max)
+    async def read(self, key_id: str) -> bytes:
+        """The whole body, as one of this key's. Raises: `ApiError` 408, 413, 415, 503; `ClientLeft`."""
+        for name, value in self._headers:
+            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                raise encoded_body(value.strip().lower().decode("latin-1"))
+            if name == b"content-length" and int(value) > self._bytes_max:
+                raise body_too_large(self._bytes_max)
+        body = self._connection.take_body()
+        if body is not None:
+            self.complete = True
+            if len(body) > self._bytes_max:  # in chunks nothing was announced
+                raise body_too_large(self._bytes_max)
+            self._inflight.came_whole(key_id, len(body))
+            self._taken_bytes = len(body)
+            return body
+        self._inflight.body_begins(key_id)
+        try:
+            return await self._whole(key_id)
+        finally:
+            self._inflight.body_ends(key_id, self._taken_bytes)
+
+    async def _whole(self, key_id: str) -> bytes:
         chunks: list[bytes] = []
         total = 0
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._stall_seconds
         while not self.complete:
-            chunk = await self._next_in_time()
+            chunk = await self._next_in_time(end - loop.time())
+            # What came quickly is no credit for what does not come.
+            end = min(end + len(chunk) / BYTES_PER_SECOND_MIN, loop.time() + self._stall_seconds)
             total += len(chunk)
             if total > self._bytes_max:
                 raise body_too_large(self._bytes_max)
-            self._inflight.take_bytes(len(chunk))
+            self._inflight.take_bytes(key_id, len(chunk))
             self._taken_bytes += len(chunk)
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -70,7 +108,7 @@ class RequestBody:
 
     async def discard(self) -> None:
         """Reads on after an early answer, within bounds; `complete` tells whether the end was reached."""
-        if self.complete or b"expect" in self._headers:
+        if self.complete or self._late or any(name == b"expect" for name, _ in self._headers):
             return
         total = 0
         try:
@@ -80,13 +118,14 @@ class RequestBody:
         except (TimeoutError, ClientLeft):
             return
 
-    async def _next_in_time(self) -> bytes:
+    async def _next_in_time(self, seconds: float) -> bytes:
         """A machine that fell asleep says nothing, not even that it left: its place and its bytes must come back."""
         try:
-            async with asyncio.timeout(self._stall_seconds):
+            async with asyncio.timeout(seconds):
                 return await self._next()
         except TimeoutError:
-            raise ClientLeft from None
+            self._late = True
+            raise request_timeout("request's body") from None
 
     async def _next(self) -> bytes:
         message = await self._receive()

@@ -21,12 +21,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import httpcore
 
 from app.outgoing.trust import trust
-from app.proxy.upstream.httpx_answer import Connecting, HttpxAnswer
+from app.proxy.upstream.connecting import RESPONSES_PATH, Connecting
+from app.proxy.upstream.httpx_answer import HttpxAnswer
 from app.proxy.upstream.httpx_network import Network
 from app.proxy.upstream.port import Answer, Fault, UpstreamError, UpstreamRequest
-from app.settings import Settings
-
-RESPONSES_PATH = "/v1/openai/responses"
 
 # A pool's work for one request grows with its connections: 1,000 of them over 8 pools is 125 each.
 POOLS = 8
@@ -50,20 +48,6 @@ class HttpxUpstream:
         self._pools = self._new_pools()
         self._answers: set[HttpxAnswer] = set()
         self._closed = False
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> HttpxUpstream:
-        return cls(
-            Connecting(
-                origin=settings.upstream_url,
-                connect_seconds=settings.connect_timeout_seconds,
-                head_seconds=settings.upstream_timeout_seconds,
-                idle_seconds=settings.upstream_idle_seconds,
-                keepalive_seconds=settings.upstream_keepalive_seconds,
-                proxy=settings.upstream_proxy,
-                ca_file=str(settings.upstream_ca_file) if settings.upstream_ca_file else None,
-            )
-        )
 
     async def open(self, request: UpstreamRequest) -> Answer:
         """See `Upstream.open`. A caller that is cancelled leaves nothing open: the upstream is cut."""

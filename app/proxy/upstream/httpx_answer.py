@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass, field
 from typing import cast
 
 import httpcore
 
+from app.proxy.upstream.connecting import AHEAD_BYTES, PIECE_BYTES, Connecting, again, framing_of, rest_seconds
 from app.proxy.upstream.httpx_attempt import Attempt, Phase, current_attempt
 from app.proxy.upstream.httpx_faults import failure_of
 from app.proxy.upstream.httpx_wire import Wire
-from app.proxy.upstream.port import Fault, Framing, Headers, UpstreamError, UpstreamRequest, UpstreamTimeout
+from app.proxy.upstream.port import Fault, Framing, Headers, Take, UpstreamError, UpstreamHead, UpstreamRequest
 
-# What is written at once: a large body is encrypted and sent in pieces, so that the loop goes on between them.
-PIECE_BYTES = 64 * 1024
-
-# So much of an answer waits for its reader before the peer is made to wait.
-AHEAD_BYTES = 128 * 1024
-
-# Nobody knows the peer's clock or the way there: let go so long before it does.
-KEEPALIVE_MARGIN_SECONDS = 1
-
-_KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout\s*=\s*([0-9]{1,6})", re.IGNORECASE)
-
-_SENT = UpstreamRequest((), b"")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connecting:
-    """How to reach the upstream; times in seconds."""
-
-    origin: str  # may have a path, which stands in front of the fixed one
-    connect_seconds: float
-    head_seconds: float
-    idle_seconds: float
-    keepalive_seconds: float
-    proxy: str | None = field(default=None, repr=False)  # may hold credentials
-    ca_file: str | None = None
+_SENT = UpstreamRequest(UpstreamHead(()), b"")
 
 
 class HttpxAnswer:
@@ -101,6 +76,14 @@ class HttpxAnswer:
                 return None
             await self._told()
 
+    def take_whole(self) -> bytes | None:
+        return None  # a task fetches it piece by piece: there is always something to wait for
+
+    async def pour(self, take: Take) -> bytes | None:
+        while (chunk := await self.read()) is not None and take(chunk):
+            pass
+        return chunk
+
     def abort(self) -> None:
         self._aborted = True
         self._attempt.abort()
@@ -138,7 +121,7 @@ class HttpxAnswer:
         try:
             response = await self._try()
         except Exception as error:
-            if not _again(failure_of(error, self._attempt)):
+            if not again(failure_of(error, self._attempt)):
                 raise
             self._attempt = self._new_attempt()
             response = await self._try()
@@ -150,15 +133,17 @@ class HttpxAnswer:
             await response.aclose()
             raise httpcore.RemoteProtocolError
         self.headers = [(name.lower(), value) for name, value in response.headers]
-        self.framing = _framing(response.status, self.headers)
+        self.framing = framing_of(response.status, self.headers)
         self.status = response.status
         self._news.set()
         return response
 
     async def _try(self) -> httpcore.Response:
         current_attempt.set(self._attempt)
-        body = _Pieces(self._request.body)
-        request = httpcore.Request("POST", self._url, headers=list(self._request.headers), content=body)
+        head, content = self._request
+        headers = [*head.headers, (b"content-length", b"%d" % len(content))]
+        body = _Pieces(content)
+        request = httpcore.Request("POST", self._url, headers=headers, content=body)
         try:
             return await self._pool.handle_async_request(request)
         finally:
@@ -189,10 +174,7 @@ class HttpxAnswer:
         """The whole body has come: the connection may serve another request, unless more came behind it."""
         self._ended = True
         wire: Wire = response.extensions["network_stream"]
-        seconds = self._connecting.keepalive_seconds
-        announced = next((value for name, value in self.headers if name == b"keep-alive"), b"")
-        if found := _KEEP_ALIVE_TIMEOUT.search(announced):
-            seconds = min(seconds, int(found[1]) - KEEPALIVE_MARGIN_SECONDS)
+        seconds = rest_seconds(self.headers, self._connecting.keepalive_seconds)
         self._attempt.cut = None  # it is nobody's connection now
         wire.rest(0 if _has_more(response) else seconds)
 
@@ -226,19 +208,3 @@ def _has_more(response: httpcore.Response) -> bool:
     connection = getattr(getattr(response.stream, "_stream", None), "_connection", None)
     parser = getattr(connection, "_h11_state", None)
     return parser is None or bool(parser.trailing_data[0])
-
-
-def _again(failure: Exception) -> bool:
-    """Whether a fresh connection may help: nothing was written, and neither time nor trust is what lacks."""
-    if not isinstance(failure, UpstreamError) or isinstance(failure, UpstreamTimeout) or failure.sent:
-        return False
-    return failure.fault not in (Fault.CERTIFICATE, Fault.PROTOCOL, Fault.ABORTED)
-
-
-def _framing(status: int, headers: Headers) -> Framing:
-    if status in (204, 304):
-        return Framing.NONE
-    names = dict(headers)
-    if b"chunked" in names.get(b"transfer-encoding", b"").lower():
-        return Framing.CHUNKED
-    return Framing.LENGTH if b"content-length" in names else Framing.CLOSE

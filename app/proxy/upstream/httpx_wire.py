@@ -17,11 +17,13 @@ from typing import Any, cast
 
 import httpcore
 
+from app.proxy.upstream.connecting import READ_ROOM
 from app.proxy.upstream.httpx_attempt import Attempt, ConnectFault, Phase, current_attempt
 from app.proxy.upstream.port import Fault
 
-# So much of an answer waits in memory before the peer is made to wait.
-HIGH_WATER_BYTES = 256 * 1024
+# So much of an answer waits here before the peer is made to wait.
+HIGH_WATER_BYTES = 4 * 1024
+_ROOM = READ_ROOM[: 8 * 1024]  # httpcore copies it more than once
 
 
 class Wires:
@@ -51,7 +53,7 @@ class Wires:
                 await asyncio.wait_for(self._none.wait(), within_seconds)
 
 
-class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
+class Wire(asyncio.BufferedProtocol, httpcore.AsyncNetworkStream):
     """One connection: asyncio feeds it, httpcore reads and writes it, one task at a time."""
 
     def __init__(self, wires: Wires) -> None:
@@ -73,8 +75,11 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _ROOM
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._received += _ROOM[:nbytes]
         if len(self._received) > HIGH_WATER_BYTES and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -111,16 +116,20 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
             if self._end:
                 attempt.ended = True
                 return b""
+            self._read_on()
             if not await self._wait(attempt.seconds_to_read()):
                 raise httpcore.ReadTimeout
             if attempt.aborted:
                 raise httpcore.ReadError
         taken = bytes(self._received[:max_bytes])
         del self._received[:max_bytes]
-        if self._reading_paused and not self._received and self._transport is not None:
+        return taken
+
+    def _read_on(self) -> None:
+        """Only when somebody wants more: what was taken last may still be on its way to a slow client."""
+        if self._reading_paused and self._transport is not None and not self._end:
             self._reading_paused = False
             self._transport.resume_reading()
-        return taken
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Raises `WriteError` before a byte is written if the connection is known to be over or refused."""
@@ -181,6 +190,7 @@ class Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def rest(self, seconds: float) -> None:
         """The answer was read whole: the connection may serve another request for so long."""
+        self._read_on()  # its end must be seen, and what nobody asked for
         self._attempt = None
         self._stop_resting()
         if seconds <= 0:

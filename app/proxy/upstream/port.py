@@ -7,12 +7,14 @@ Lives here: the shapes that every transport shares. Lives elsewhere: the transpo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+# Takes a chunk and passes it on at once; False: it left the chunk as it is.
+Take = Callable[[bytes], bool]
 
 
 class Fault(StrEnum):
@@ -58,11 +60,24 @@ class UpstreamTimeout(UpstreamError):
     """A deadline passed: connect, first byte, or between two bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
-    """What goes up: headers complete with credentials and content-length, body as received."""
+class UpstreamHead:
+    """What goes up before a body: headers complete with credentials, but for the Content-Length.
 
-    headers: Headers
+    That is each body's own, and the transport writes it. A head may serve many requests: what a transport
+    makes of it, it may keep in `prepared`.
+    """
+
+    __slots__ = ("headers", "prepared")
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.prepared: bytes | None = None
+
+
+class UpstreamRequest(NamedTuple):
+    """What goes up: a head, and the body as received."""
+
+    head: UpstreamHead
     body: bytes
 
 
@@ -84,6 +99,18 @@ class Answer(Protocol):
         """The next bytes of the body as they come (never empty), or None at its end.
 
         Raises: `UpstreamError` (reset, EOF inside the framing, aborted), `UpstreamTimeout`.
+        """
+        ...
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, if all of it is there before any was read: then there is nothing to wait for. Else None."""
+        ...
+
+    async def pour(self, take: Take) -> bytes | None:
+        """Gives each chunk to `take` as it comes, until that leaves one: this one is returned, or None at the end.
+
+        `take` may be called outside the reading task, by whatever brings the chunk. Raises: as `read`, and what
+        `take` raises.
         """
         ...
 

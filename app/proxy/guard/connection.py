@@ -1,0 +1,107 @@
+"""One client connection, as far as an exchange may know it and act on it.
+
+Facts it mends: in ASGI a waiting `send()` never learns that the client left, and a client that stopped
+reading is kept for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, MutableMapping
+from typing import Any, Protocol
+
+EXTENSION = "irg.connection"
+
+
+class Flow(Protocol):
+    """uvicorn's flow control, as far as it is used here."""
+
+    write_paused: bool
+
+    async def drain(self) -> None: ...
+
+
+class Wire(Protocol):
+    """The protocol below a connection."""
+
+    flow: Any  # Flow, once a connection is made
+    transport: asyncio.Transport
+
+    def cut(self) -> None: ...
+
+    def take_body(self) -> bytes | None: ...
+
+    def answer_nobody(self) -> None: ...
+
+
+class Connection:
+    """One client connection; without a wire, one that never leaves."""
+
+    __slots__ = ("_on_gone", "_wire", "client", "facts", "flowing", "gone", "local")
+
+    def __init__(self, wire: Wire | None = None, *, local: bool = False) -> None:
+        self._wire = wire
+        self._on_gone: Callable[[], None] | None = None
+        self.gone = False
+        self.flowing = wire is not None  # what is written goes out without waiting
+        self.local = local  # came through the gateway's own Unix socket
+        self.facts: dict[str, Any] = {}  # what was made of the request's head alone: there again when that comes again
+        self.client: str | None = None  # what limits per address count it under; None: they do not
+
+    def take_body(self) -> bytes | None:
+        """The request's whole body, if all of it has come and none was received: a wait with its deadline spared."""
+        return self._wire.take_body() if self._wire is not None else None
+
+    def watch(self, on_gone: Callable[[], None] | None) -> None:
+        """Calls `on_gone` once when the client leaves; at once if it has left. None ends the watch."""
+        self._on_gone = on_gone
+        if on_gone is not None and self.gone:
+            on_gone()
+
+    @property
+    def paused(self) -> bool:
+        """True while the client reads more slowly than we write."""
+        return self._wire is not None and bool(self._wire.flow.write_paused)
+
+    def pass_on(self, piece: bytes) -> None:
+        """Writes a piece of a body in chunks that has begun, as `send` would, while `flowing`."""
+        if self._wire is not None:
+            self._wire.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    async def writable(self, timeout_seconds: float) -> bool:
+        """Waits until the client has read on (or left); False if it did not within the time."""
+        if self._wire is None:
+            return True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._wire.flow.drain()
+        except TimeoutError:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Drops the connection at once; what was not yet written is lost."""
+        if self._wire is not None:
+            self._wire.transport.abort()
+        self.lost()
+
+    def cut(self) -> None:
+        """Ends the answer without its end: what was written is flushed, then the connection closes."""
+        if self._wire is not None:
+            self._wire.cut()
+
+    def lost(self) -> None:
+        if self.gone:
+            return
+        self.gone, self.flowing = True, False
+        if self._wire is not None:
+            self._wire.answer_nobody()
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            on_gone()
+
+
+def connection_of(scope: MutableMapping[str, Any]) -> Connection:
+    """The guard's connection, or one that never leaves (another server, or ASGI driven by hand)."""
+    connection = (scope.get("extensions") or {}).get(EXTENSION)
+    return connection if isinstance(connection, Connection) else Connection()
