@@ -33,6 +33,7 @@ WRITE = {
     "rpm": "Write how many requests per minute at most: a whole number; null = no limit.",
     "tpm": "Write how many tokens per minute at most: a whole number; null = no limit.",
     "concurrency": "Write how many requests at once at most: a whole number; null = no limit.",
+    "secret": "Write the secret of another gateway's key, to give this one the same; absent = a new one is made.",
     "grace": "Write how long the old secret stays valid: 30m, 24h, 7d, or 0.",
     "format": "Write csv, jsonl or parquet.",
     "by": "Write one or two of key, team, model, day, tag: by=key or by=key,model.",
@@ -77,7 +78,10 @@ Text = Annotated[str, Field(max_length=1000)]
 class Strict(BaseModel):
     """Refuses what it does not know: a misspelt filter or limit must never count as none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=False, validate_by_alias=True)
+    # Each is made when it is first asked for, as the shapes are.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_by_name=False, validate_by_alias=True, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +116,7 @@ class NewKeyBody(LimitsBody):
     models: list[Text] = Field([], description=WRITE["models"])
     expires_at: Text | None = Field(None, description=WRITE["expires_at"])
     tags: list[Text] = Field([], description=WRITE["tags"])
+    secret: Text | None = Field(None, description=WRITE["secret"])
 
 
 class KeyChangeBody(LimitsBody):
@@ -126,6 +131,7 @@ class KeyChangeBody(LimitsBody):
 
 class RotateBody(Strict):
     grace: Text = Field("0", description=WRITE["grace"])
+    secret: Text | None = Field(None, description=WRITE["secret"])
 
 
 class NewTeamBody(LimitsBody):

@@ -78,9 +78,10 @@ class ExportRoutes:
     async def export(self, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
         """What counts in the period, oldest first: its requests, and adjustments of earlier months' requests.
 
+        One that reaches back to requests whose rows were let go of is refused; without a period it begins behind them.
         One JSON object a line, or the same in columns. `x-irg-export-id` in the head names its summary.
         """
-        wanted = export_filter(query, self._reports.zone)
+        wanted = export_filter(query, self._reports.zone, await self._reports.rows_since())
         # Parquet's library takes a while to load, and its last group a while to write.
         encoding = await asyncio.to_thread(encoding_of, query.format, self._reports.billing)
         batches = self._reports.export(wanted)

@@ -207,11 +207,12 @@ class DifferenceShape(Shape):
 
 
 class VerificationShape(Shape):
-    """Every total recomputed from the rows; `rows` were read. Amounts in differences are integers of 10⁻¹² USD."""
+    """Every total recomputed. Amounts in differences are integers of 10⁻¹² USD."""
 
     ok: bool
-    rows: int
+    rows: int = Field(description="That are there, and were read")
     differences: list[DifferenceShape]
+    sealed: int = Field(description="Rows that the seals of months vouch for, which are, or are being, let go of")
 
 
 def verification_shape(verification: Verification) -> VerificationShape:
@@ -227,4 +228,5 @@ def verification_shape(verification: Verification) -> VerificationShape:
             )
             for difference in verification.differences
         ],
+        sealed=verification.sealed,
     )

@@ -13,6 +13,7 @@ from app.accounts.wishes import budgets_from
 from app.admin.bodies import WRITE, AuditQuery, ExportQuery, LimitsBody, OwnRequestsQuery, PeriodQuery, ResolveBody
 from app.admin.refusal_queries import WRITE_REASON, OwnRefusalsQuery
 from app.admin.times import instant, period_asked
+from app.core.clock import format_time
 from app.core.errors import bad_request
 from app.core.money import parse_usd
 from app.core.owners import UNSET, LimitsChange
@@ -76,10 +77,14 @@ def refusal_filter(
     )
 
 
-def export_filter(query: ExportQuery, zone: ZoneInfo) -> RequestFilter:
-    """A file that was asked for without a period must not be cut short without a word. Raises: `ApiError` 400."""
+def export_filter(query: ExportQuery, zone: ZoneInfo, rows_since: datetime | None) -> RequestFilter:
+    """A file that was asked for without a period must not be cut short without a word: its summary says from when.
+
+    `rows_since`: where the rows begin, if earlier ones were let go of. Raises: `ApiError` 400.
+    """
     if query.last is query.month is query.from_ is query.to is None:
-        query = query.model_copy(update={"from_": FIRST_DAY})
+        first = FIRST_DAY if rows_since is None else format_time(rows_since)
+        query = query.model_copy(update={"from_": first})
     period = period_asked(query, zone)
     return RequestFilter(
         key=query.key,

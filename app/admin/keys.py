@@ -52,7 +52,7 @@ class KeyRoutes:
             budgets=budgets_from(body.budgets),
             limits=Limits(body.rpm, body.tpm, body.concurrency),
         )
-        return key_with_secret(*await self._keyring.create(spec, by=who))
+        return key_with_secret(*await self._keyring.create(spec, secret_text=body.secret, by=who))
 
     async def show_key(self, ref: str) -> KeyShape:
         return key_shape(await self._keyring.find(ref))
@@ -71,9 +71,10 @@ class KeyRoutes:
         return key_shape(await self._keyring.change(ref, change, by=who))
 
     async def rotate_key(self, ref: str, who: Who, body: RotateBody | None = None) -> KeyWithSecretShape:
-        """Gives the key a new secret; the old one ends now, or after the grace."""
-        grace = span((body or RotateBody()).grace, "grace")
-        return key_with_secret(*await self._keyring.rotate(ref, grace, by=who))
+        """Gives the key a new secret, or another gateway's; the old one ends now, or after the grace."""
+        wanted = body or RotateBody()
+        grace = span(wanted.grace, "grace")
+        return key_with_secret(*await self._keyring.rotate(ref, grace, secret_text=wanted.secret, by=who))
 
     async def disable_key(self, ref: str, who: Who) -> KeyShape:
         """Refuses the key's requests until it is enabled again."""

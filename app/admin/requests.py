@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.accounts.corrections import Corrections, resolution
 from app.accounts.reports import Reports
+from app.admin.answers import made_beside
 from app.admin.bodies import RequestsQuery, ResolveBody, ResolveOneBody
 from app.admin.figures import ResolutionShape, resolution_shape
 from app.admin.filters import request_filter, resolution_filter
-from app.admin.schemas import RequestPage, RequestShape, request_shape
+from app.admin.schemas import RequestPage, RequestShape, request_page, request_shape
 from app.admin.who import Who
 from app.core.audit import Actor
 from app.core.views import RequestFilter
@@ -23,13 +24,13 @@ class RequestRoutes:
         self._corrections = corrections
 
     def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/requests", self.list_requests, methods=["GET"])
+        router.add_api_route("/requests", self.list_requests, methods=["GET"], response_model=RequestPage)
         router.add_api_route("/requests/resolve", self.resolve, methods=["POST"])
         router.add_api_route("/requests/{ref:path}/resolve", self.resolve_one, methods=["POST"])
         # The upstream's ids may hold anything, a slash too.
         router.add_api_route("/requests/{ref:path}", self.show_request, methods=["GET"])
 
-    async def list_requests(self, query: Annotated[RequestsQuery, Query()]) -> RequestPage:
+    async def list_requests(self, query: Annotated[RequestsQuery, Query()]) -> Response:
         """Requests, newest first; all given conditions hold. `next` goes on where this page ended.
 
         A page may have fewer items than its limit, or none, and still a `next`: a rare thing in a
@@ -37,9 +38,7 @@ class RequestRoutes:
         """
         wanted = request_filter(query, self._reports.zone, key=query.key, team=query.team)
         page = await self._reports.requests(wanted, after=query.after, limit=query.limit)
-        return RequestPage(
-            items=[request_shape(record, self._reports.billing) for record in page.items], next=page.next
-        )
+        return await made_beside(lambda: request_page(page, self._reports.billing))
 
     async def show_request(self, ref: str) -> RequestShape:
         """One request by its own id (req_…), the upstream's request id, or the id of its response (resp_…)."""

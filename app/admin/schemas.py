@@ -21,14 +21,15 @@ from app.core.limits import Limits
 from app.core.money import format_usd
 from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State
-from app.core.views import RequestRecord, Resolved
+from app.core.views import Page, RequestRecord, Resolved
 
 Usd = Annotated[str, Field(description="USD, exact, plain decimal notation", examples=["0.0000123", "45.00"])]
 Time = Annotated[str, Field(description="RFC 3339, UTC, milliseconds", examples=["2026-11-22T23:53:03.123Z"])]
 
 
 class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A validator is made when it is first needed: a start needs none of them, a command one or two.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ErrorBody(Shape):
@@ -223,6 +224,17 @@ class RequestPage(Shape):
 
     items: list[RequestShape]
     next: str | None
+    let_go_before: Time | None = Field(
+        description="Of what was asked for, requests made before may be missing: their rows were let go of. null = none"
+    )
+
+
+def request_page(page: Page[RequestRecord], billing: Billing) -> RequestPage:
+    return RequestPage(
+        items=[request_shape(record, billing) for record in page.items],
+        next=page.next,
+        let_go_before=_time(page.let_go_before),
+    )
 
 
 def request_shape(record: RequestRecord, billing: Billing = Billing.CHARGED) -> RequestShape:

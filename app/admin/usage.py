@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.accounts.reports import Reports
+from app.admin.answers import made_beside
 from app.admin.bodies import UsageQuery
 from app.admin.figures import UsageShape, VerificationShape, usage_shape, verification_shape
 from app.admin.filters import groups_asked
@@ -18,16 +19,17 @@ class UsageRoutes:
         self._reports = reports
 
     def add_to(self, router: APIRouter) -> None:
-        router.add_api_route("/usage", self.usage, methods=["GET"])
+        router.add_api_route("/usage", self.usage, methods=["GET"], response_model=UsageShape)
         router.add_api_route("/verify", self.verify, methods=["POST"])
 
-    async def usage(self, query: Annotated[UsageQuery, Query()]) -> UsageShape:
+    async def usage(self, query: Annotated[UsageQuery, Query()]) -> Response:
         """Sums of a period, by one or two things (by=key,model).
 
         By tag a request counts under each of its tags, in the total once.
         """
         by = groups_asked(query.by)
-        return usage_shape(await self._reports.usage(period_asked(query, self._reports.zone), *by))
+        report = await self._reports.usage(period_asked(query, self._reports.zone), *by)
+        return await made_beside(lambda: usage_shape(report))
 
     async def verify(self) -> VerificationShape:
         """Recomputes every total from the rows and compares."""
