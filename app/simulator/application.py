@@ -82,13 +82,13 @@ class Simulator:
 
     async def _stored(self, scope: Scope, wire: Wire) -> None:
         """`GET` and `DELETE` of one stored response, and its input, as OpenAI has them."""
-        self._check_key(_headers(scope))
+        account = self._check_key(_headers(scope))
         path, method = scope["path"], scope["method"]
         response_id, _, below = path.removeprefix(f"{RESPONSES_PATH}/").partition("/")
-        stored = self._memory.find(response_id)
+        stored = self._memory.find(account, response_id)
         if method == "GET" and stored is not None and below in _SHOWN:
             await _send_json(wire, write(_SHOWN[below](stored)))
-        elif method == "DELETE" and not below and self._memory.forget(response_id):
+        elif method == "DELETE" and not below and self._memory.forget(account, response_id):
             await _send_json(wire, write({"id": response_id, "object": "response", "deleted": True}))
         else:
             raise RefusedError(not_found(path))
@@ -104,11 +104,12 @@ class Simulator:
         by_api_key = _query(scope).get("by_api_key") == "true"
         await _send_json(wire, credits_body(self._charged, self._requests, by_api_key=by_api_key))
 
-    def _check_key(self, headers: dict[str, str]) -> None:
+    def _check_key(self, headers: dict[str, str]) -> str:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         expected = self._expected_key if self._expected_key is not None else key
         if scheme.lower() != "bearer" or not key or not hmac.compare_digest(key.encode(), expected.encode()):
             raise RefusedError(unauthorized())
+        return key
 
     def _count(self, priced: Priced) -> None:
         self._charged = EXACT.add(self._charged, priced.charged)

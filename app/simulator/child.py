@@ -52,7 +52,8 @@ class SimulatorChild:
         return self._url
 
     def bill(self) -> Bill:
-        """The bill as it stands."""
+        """The bill as it stands, of a simulator that is ready: it makes the file. Raises: as `url`."""
+        _ = self.url
         return Bill.read(self.bill_path)
 
     def end(self) -> None:

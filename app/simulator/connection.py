@@ -90,10 +90,13 @@ class Connection:
         await self._protocol.lost.wait()
 
     async def _flushed(self) -> None:
-        """Returns when the kernel has every byte."""
-        self._protocol.transport.set_write_buffer_limits(high=0)  # so that `drain` waits for the last one
-        await self._protocol.flow.drain()
-        self._protocol.transport.set_write_buffer_limits()
+        """Returns when the kernel has every byte, or the client has left."""
+        transport = self._protocol.transport
+        if not transport.is_closing():
+            transport.set_write_buffer_limits(high=0)  # so that `drain` waits for the last one
+            await self._protocol.flow.drain()
+        if not transport.is_closing():
+            transport.set_write_buffer_limits()
 
     def _leave(self) -> None:
         # Or uvicorn takes an answer without an end for a fault of the application.

@@ -1,9 +1,9 @@
-"""Stored responses, in memory: what `previous_response_id` refers to, newest kept."""
+"""Stored responses and their items, in memory and by account: what requests refer to, newest kept."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.simulator.errors import invalid
@@ -28,8 +28,11 @@ class Stored:
 
 
 class Memory:
+    """An account is who asks with one upstream key: nothing of another's is there for it."""
+
     def __init__(self) -> None:
-        self._stored: OrderedDict[str, Stored] = OrderedDict()
+        self._stored: OrderedDict[tuple[str, str], Stored] = OrderedDict()
+        self._items: dict[tuple[str, str], Any] = {}
 
     def earlier(self, asked: Asked) -> Earlier:
         """The conversation that this turn goes on with.
@@ -38,7 +41,7 @@ class Memory:
         """
         if asked.previous_response_id is None:
             return Earlier()
-        stored = self._stored.get(asked.previous_response_id)
+        stored = self._stored.get((asked.upstream_key, asked.previous_response_id))
         if stored is None:
             raise invalid(
                 f"Previous response with id '{asked.previous_response_id}' not found.",
@@ -47,20 +50,49 @@ class Memory:
             )
         return stored.conversation
 
+    def whole(self, asked: Asked) -> Asked:
+        """The same with the stored items in the places of references to them. Raises: `RefusedError` (400)."""
+        if not any(_is_reference(item) for item in asked.items):
+            return asked
+        return replace(asked, items=tuple(self._item(asked, item) for item in asked.items))
+
+    def _item(self, asked: Asked, item: Any) -> Any:
+        if not _is_reference(item):
+            return item
+        stored = self._items.get((asked.upstream_key, item["id"]))
+        if stored is None:
+            raise invalid(f"Item with id '{item['id']}' not found.", "input")
+        return stored
+
     def keep(self, asked: Asked, response: dict[str, Any], earlier: Earlier, context_tokens: int) -> None:
         """`context_tokens`: what a following turn finds in the cache."""
         if asked.fields.get("store") is False:
             return
         items = (*earlier.items, *asked.items, *response["output"])
-        self._stored[response["id"]] = Stored(response, asked.items, Earlier(items, context_tokens))
+        account = asked.upstream_key
+        self._stored[account, response["id"]] = Stored(response, asked.items, Earlier(items, context_tokens))
+        self._items |= {(account, item["id"]): item for item in response["output"]}
         if len(self._stored) > _KEPT_MAX:
-            self._stored.popitem(last=False)
+            self._forget(*next(iter(self._stored)))
 
-    def find(self, response_id: str) -> Stored | None:
-        return self._stored.get(response_id)
+    def find(self, account: str, response_id: str) -> Stored | None:
+        return self._stored.get((account, response_id))
 
-    def forget(self, response_id: str) -> bool:
-        return self._stored.pop(response_id, None) is not None
+    def forget(self, account: str, response_id: str) -> bool:
+        return (account, response_id) in self._stored and self._forget(account, response_id)
+
+    def _forget(self, account: str, response_id: str) -> bool:
+        stored = self._stored.pop((account, response_id))
+        for item in stored.response["output"]:
+            self._items.pop((account, item["id"]), None)
+        return True
+
+
+def _is_reference(item: Any) -> bool:
+    """An item that is only named by its id, with or without its type."""
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str):
+        return False
+    return item.get("type") == "item_reference" or item.keys() == {"id"}
 
 
 def _with_id(item: Any, number: int, response_id: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Responder:
 
     async def _answer(self, asked: Asked, wire: Wire) -> None:
         behaviour = _behaviour(asked)
-        earlier = self.memory.earlier(asked)
+        earlier, asked = self.memory.earlier(asked), self.memory.whole(asked)
         check_tools(asked, earlier.items)
         await asyncio.sleep(behaviour.first_seconds)
         if behaviour.error is not None and not behaviour.error_is_billed:

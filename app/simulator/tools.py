@@ -25,7 +25,7 @@ def functions_to_call(asked: Asked, *, every: bool = False) -> list[Item]:
 def check_tools(asked: Asked, earlier: Sequence[Any]) -> None:
     """Refuses what OpenAI refuses: a named function that is not there, a result of no call.
 
-    `earlier`: the items of the stored conversation. Raises: `RefusedError` (400).
+    `earlier`: the items of the stored conversation; references to items are resolved before. Raises: `RefusedError`.
     """
     choice = asked.fields.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "function":
@@ -34,8 +34,6 @@ def check_tools(asked: Asked, earlier: Sequence[Any]) -> None:
             raise invalid("Tool choice 'function' not found in 'tools' parameter.", "tool_choice")
     calls = [item for item in (*earlier, *asked.items) if _field(item, "type") == "function_call"]
     called = {_field(item, "call_id") for item in calls} - {None}
-    if any(_field(item, "type") == "item_reference" for item in asked.items):
-        return  # a stored item by its id alone: it may be the call
     for item in asked.items:
         if _field(item, "type") == "function_call_output" and _field(item, "call_id") not in called:
             raise invalid(
