@@ -26,9 +26,14 @@ from app.accounts.pricing import Pricing
 from app.admin import build_admin, build_me
 from app.admin.route import error_response
 from app.core.errors import ApiError, gateway_fault, wrong_method, wrong_path
+from app.core.records import ReferenceRules
+from app.openapi import describe
 from app.outgoing.questions import fetch_credits, fetch_models
-from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint, UpstreamCredential
+from app.proxy.allowed import Allowed
+from app.proxy.endpoint import PATHS, ProxySettings, ResponsesEndpoint
 from app.proxy.exchange import ClientGone
+from app.proxy.failures import FailureLimiter
+from app.proxy.head import UpstreamCredential
 from app.proxy.inflight import Inflight
 from app.proxy.models import models_router
 from app.proxy.notices import Notices
@@ -51,7 +56,13 @@ class Gateway:
         settings = services.settings
         self.services = services
         self.upstream = upstream
-        self.inflight = Inflight(concurrency_max=settings.concurrency_max, bodies_bytes_max=settings.bodies_bytes_max)
+        self.inflight = Inflight(
+            concurrency_max=settings.concurrency_max,
+            request_bytes_max=settings.request_bytes_max,
+            bodies_bytes_max=settings.bodies_bytes_max,
+            answers_bytes_max=settings.answers_bytes_max,
+        )
+        self.failures = FailureLimiter()
         self.catalog = Catalog(services.store, partial(fetch_models, settings))
         self.endpoint = ResponsesEndpoint(
             proxy_settings(settings),
@@ -62,13 +73,15 @@ class Gateway:
             self.inflight,
             pricing(settings, self.catalog),
             Notices(services.alerts.upstream_refuses),
+            self.failures,
         )
         self.drain_seconds = DRAIN_SECONDS
         self._notes: set[asyncio.Task[None]] = set()
         self._key = upstream_key(settings)
         self._credits = self._credits_watch()
         self.fastapi = self._fastapi()
-        self.app: AsgiApp = self.fastapi if settings.front == "off" else Front(self.endpoint, self.fastapi)
+        limited = self.failures.around(self.fastapi, own=PATHS)
+        self.app: AsgiApp = limited if settings.front == "off" else Front(self.endpoint, limited)
 
     def renew_key(self, key: bytes) -> None:
         """Requests that begin from now on go up with this upstream key; running ones end with theirs."""
@@ -81,8 +94,10 @@ class Gateway:
         noting.add_done_callback(self._notes.discard)
 
     def begin(self) -> None:
-        """What goes on beside the requests: alerts are delivered, credits watched. Ended by `end`."""
+        """What goes on beside the requests: alerts, credits, letting go of old rows. Ended by `end`."""
         self.services.delivery.start()
+        if self.services.retention is not None:
+            self.services.retention.start()
         if self._credits is not None:
             self._credits.start()
 
@@ -102,6 +117,8 @@ class Gateway:
         await self.inflight.drain(self.drain_seconds)
         if self._credits is not None:
             await self._credits.aclose()
+        if self.services.retention is not None:
+            await self.services.retention.aclose()
         await self.services.delivery.aclose()
         await self.catalog.aclose()
         await self.upstream.aclose()
@@ -121,17 +138,21 @@ class Gateway:
             version=__version__,
             docs_url=None,
             redoc_url=None,
+            openapi_url=None,  # served by `describe`
             redirect_slashes=False,
         )
         for path in sorted(PATHS):
             app.router.routes.append(Route(path.decode(), endpoint=self.endpoint, methods=None))
-        app.include_router(build_admin(self.services))
-        app.include_router(build_me(self.services))
-        app.include_router(models_router(self.services.keyring, self.catalog))
+        for router in (
+            build_admin(self.services),
+            build_me(self.services),
+            models_router(self.services.keyring, self.catalog),
+        ):
+            app.router.routes += router.routes  # they are whole; `include_router` would make each a second time
         app.add_api_route("/healthz", healthz, tags=["health"])
         app.add_api_route("/readyz", self._readyz, tags=["health"])
         _answer_errors_in_openai_shape(app, proxy_settings(self.services.settings).base_url)
-        _describe_data_plane(app)
+        describe(app)
         return app
 
     async def _readyz(self) -> Response:
@@ -185,7 +206,13 @@ def proxy_settings(settings: Settings) -> ProxySettings:
         client_gone=ClientGone(settings.on_client_disconnect == "drain", settings.client_gone_seconds),
         client_stall_seconds=settings.client_stall_seconds,
         stream_error_event=settings.stream_error_event,
-        allow_conversations=settings.allow_conversations,
+        allowed=Allowed(
+            conversations=settings.allow_conversations or settings.unknown_references == "allow",
+            background=settings.allow_background,
+        ),
+        reference_rules=ReferenceRules(
+            of_team=settings.references_scope == "team", unknown=settings.unknown_references == "allow"
+        ),
         forward_headers=frozenset(name.lower().encode() for name in settings.forward_headers),
     )
 
@@ -215,41 +242,3 @@ def _answer_errors_in_openai_shape(app: FastAPI, base_url: str) -> None:
     app.add_exception_handler(Exception, fault)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(ApiError, refusal)
-
-
-def _describe_data_plane(app: FastAPI) -> None:
-    """The hot route is plain ASGI, so its place in /openapi.json is written here."""
-    made = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = made()
-        operation = {
-            "tags": ["data plane"],
-            "summary": "Create a response (OpenAI Responses API), as JSON or as an event stream",
-            "description": "Bearer = a team key. The body and the answer cross unchanged.",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["model"],
-                            "properties": {"model": {"type": "string"}, "stream": {"type": ["boolean", "null"]}},
-                            "additionalProperties": True,
-                        }
-                    }
-                },
-            },
-            "responses": {
-                "200": {
-                    "description": "The upstream's answer",
-                    "content": {"application/json": {}, "text/event-stream": {}},
-                },
-                "default": {"description": "An error in OpenAI's shape", "content": {"application/json": {}}},
-            },
-        }
-        for path in sorted(PATHS):
-            document.setdefault("paths", {})[path.decode()] = {"post": operation}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Runs the gateway: uvicorn with the guard, signals, and the order of starting and ending.
+"""Runs the gateway: uvicorn with the guard, and the order of starting and ending.
 
 Called by the commands `serve` and `demo`. Sources: uvicorn's `Server` (its signal handling
 re-raises a signal after `serve`, which would kill the process before the ledger is closed;
@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from app.main import Gateway
-from app.proxy.guard import GuardProtocol, guard_protocol
+from app.proxy.guard import GuardProtocol, Limits, Places, guard_protocol
+from app.proxy.guard.limits import HEAD_SECONDS_MAX
 from app.proxy.upstream import make_upstream
 from app.settings import AdminToken, Settings
 from app.settings.shown import settings_in_force
-from app.sockets import bind_tcp, unix_socket
+from app.signals import Signals
+from app.sockets import bind_tcp, unix_socket, waiting_connections
 from app.store.lock import running_holder
 from app.store.port import StoreLocked
 from app.telemetry import get_logger
+from app.watchdog import Watchdog
 from app.wiring import Services, open_services
 
 # Downstream connections stay open this long between requests: longer than any common load balancer's.
@@ -45,6 +48,7 @@ class Ready:
     url: str  # http(s)://host:port as bound
     socket_path: Path
     stop: Callable[[], None]  # what a signal does
+    places: Places  # of the connections
 
 
 class Server(uvicorn.Server):
@@ -71,36 +75,35 @@ class Server(uvicorn.Server):
         self._signals = 0
         self._ending = asyncio.Event()
         self.on_started: Callable[[], None] = lambda: None
-        self.on_hangup: Callable[[], None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Also listens on the Unix socket: never with TLS, since its file permission is the authority."""
-        await super().startup(sockets)
-        config = self.config
-        local = await asyncio.get_running_loop().create_unix_server(
-            lambda: self._protocol(config, self.server_state, self.lifespan.state),
-            sock=self._local,
-        )
-        self.servers.append(local)
+        """Also listens on the Unix socket: never with TLS, since its file permission is the authority.
+
+        uvicorn's own way of listening would give a client a minute for its TLS handshake.
+        """
+        await super().startup([])
+        config, loop = self.config, asyncio.get_running_loop()
+        handshake_seconds = HEAD_SECONDS_MAX if config.ssl is not None else None
+        for tcp in sockets or ():
+            self.servers.append(
+                await loop.create_server(
+                    self._connection,
+                    sock=tcp,
+                    ssl=config.ssl,
+                    backlog=config.backlog,
+                    ssl_handshake_timeout=handshake_seconds,
+                )
+            )
+        self.servers.append(await loop.create_unix_server(self._connection, sock=self._local))
         self.on_started()
+
+    def _connection(self) -> GuardProtocol:
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Nothing: what uvicorn serves ends before the ledger does, and a signal in between must not kill it."""
         yield
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """Until its end a signal does what it should."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                loop.remove_signal_handler(number)
 
     async def main_loop(self) -> None:
         """Sleeps until it is told to end: the ten looks a second of uvicorn's loop have nothing to see here."""
@@ -110,7 +113,19 @@ class Server(uvicorn.Server):
         """Within the grace. Not uvicorn's own: that logs that it cancels tasks, and only `Inflight.drain` ends ours."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace_seconds):
+                await self._stop_listening(sockets or [])
                 await super().shutdown(sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Whoever is connected when the listener closes is served, also those whom nobody has greeted yet."""
+        tcp = [(sock, self.config.ssl) for sock in sockets]
+        waiting = [(sock, tls) for listening, tls in tcp for sock in waiting_connections(listening)]
+        waiting += [(sock, None) for sock in waiting_connections(self._local)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        greetings = [loop.connect_accepted_socket(self._connection, sock, ssl=tls) for sock, tls in waiting]
+        await asyncio.gather(*greetings, return_exceptions=True)  # a client may be gone, or fail its handshake
 
     def stop(self) -> None:
         """The first call begins the shutdown, the second ends it."""
@@ -118,15 +133,12 @@ class Server(uvicorn.Server):
         if self._signals == 1:
             log.info("shutting_down", delay_seconds=self._delay_seconds)
             self._on_signal()
+            self._protocol.ending = True  # of every connection, also of those that are yet to be made
             asyncio.get_running_loop().call_later(self._delay_seconds, self._exit)
         else:
             self.force_exit = True
             self._on_second_signal()
             self._exit()
-
-    def _hang_up(self) -> None:
-        if self.on_hangup is not None:
-            self.on_hangup()
 
     def _exit(self) -> None:
         self.should_exit = True
@@ -145,28 +157,22 @@ async def serve_gateway(
     Raises: what `open_services` raises, `OSError` for a taken port.
     """
     in_force, tcp = settings_in_force(settings), bind_tcp(settings.host, settings.port)
-    with contextlib.closing(tcp):
+    with contextlib.closing(tcp), Signals().heard() as signals:
         settings = settings.model_copy(update={"port": tcp.getsockname()[1]})  # URLs name the port found, not 0
-        services = await _open_services(settings, admin_token)
+        services = await _open_services(settings, admin_token, signals)
+        if services is None:
+            return
         await services.audit.note_settings(in_force)
         gateway = Gateway(services, make_upstream(settings))
         with unix_socket(settings.database_path) as (local, socket_path):
             url = _url(settings, tcp)
             services.store.announce(socket_path=socket_path, url=url)
-            protocol = guard_protocol(set())
-            server = Server(
-                _config(settings, gateway, protocol),
-                protocol,
-                local,
-                delay_seconds=settings.shutdown_delay_seconds,
-                grace_seconds=settings.shutdown_grace_seconds,
-                on_signal=gateway.begin_drain,
-                on_second_signal=gateway.hurry,
-            )
-            ready = Ready(gateway, url, socket_path, server.stop)
-            server.on_started = lambda: _report_ready(ready, on_ready)
-            server.on_hangup = lambda: _renew_key(gateway, read_key)
-            with server.signals():
+            protocol = guard_protocol(set(), _limits(settings))
+            server = _server(settings, gateway, protocol, local)
+            ready = Ready(gateway, url, socket_path, server.stop, protocol.limits.places)
+            server.on_started = partial(_report_ready, ready, on_ready)
+            signals.lead_to(stop=server.stop, hang_up=lambda: _renew_key(gateway, read_key))
+            with Watchdog():
                 gateway.begin()
                 try:
                     await gateway.catalog.recall()
@@ -175,22 +181,27 @@ async def serve_gateway(
                     await gateway.end()
 
 
-async def _open_services(settings: Settings, admin_token: AdminToken) -> Services:
+async def _open_services(settings: Settings, admin_token: AdminToken, signals: Signals) -> Services | None:
     """Waits for a command that is at work on the ledger (it has no socket), not for another gateway.
 
     Otherwise `docker compose up -d` and a command right after it would end the gateway, and with it the command.
-    Raises: what `open_services` raises.
+    Returns None when a signal came meanwhile. Raises: what `open_services` raises.
     """
     deadline = asyncio.get_running_loop().time() + COMMAND_WAIT_SECONDS
-    while True:
+    while not signals.ending:
         try:
-            return await open_services(settings, admin_token=admin_token)
+            services = await open_services(settings, admin_token=admin_token)
         except StoreLocked:
             holder = running_holder(settings.database_path)
             serving = holder is not None and holder.socket is not None
             if serving or asyncio.get_running_loop().time() > deadline:
                 raise
+        else:
+            if not signals.ending:
+                return services
+            await services.aclose()
         await asyncio.sleep(0.05)
+    return None
 
 
 def _report_ready(ready: Ready, on_ready: Callable[[Ready], None] | None) -> None:
@@ -226,6 +237,26 @@ def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol])
         ssl_keyfile=settings.tls_key_file,
         backlog=2048,
     )
+
+
+def _server(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol], local: socket.socket) -> Server:
+    return Server(
+        _config(settings, gateway, protocol),
+        protocol,
+        local,
+        delay_seconds=settings.shutdown_delay_seconds,
+        grace_seconds=settings.shutdown_grace_seconds,
+        on_signal=gateway.begin_drain,
+        on_second_signal=gateway.hurry,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    places = Places(
+        connections_max=settings.connections_max,
+        per_client_max=settings.connections_per_address_max,
+    )
+    return Limits(places, settings.trusted_networks, settings.client_stall_seconds)
 
 
 def _url(settings: Settings, tcp: socket.socket) -> str:

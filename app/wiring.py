@@ -17,6 +17,7 @@ from app.accounts.corrections import Corrections
 from app.accounts.keyring import Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
+from app.accounts.retention import Retention
 from app.accounts.sending import Senders
 from app.core.alerts import DestinationKind
 from app.core.holds import Billing, Counting
@@ -42,6 +43,7 @@ class Services:
     audit: Audit
     alerts: Alerts
     delivery: Delivery  # started by the gateway alone
+    retention: Retention | None  # started by it too; None = rows are kept for ever
     closing: asyncio.Event = field(default_factory=asyncio.Event)  # set when the process begins to end
 
     async def aclose(self) -> None:
@@ -56,7 +58,13 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
     """
     zone = ZoneInfo(settings.timezone)
     counting = Counting(Billing(settings.billing), unknown_keeps_hold=settings.unknown_counts == "hold")
-    store = await open_store(settings.database_path, durability=settings.durability, zone=zone, counting=counting)
+    store = await open_store(
+        settings.database_path,
+        durability=settings.durability,
+        zone=zone,
+        counting=counting,
+        references_days=settings.references_days,
+    )
     secrets = alerts_secret(settings)
     senders: Senders = {
         DestinationKind.WEBHOOK: WebhookSender(secrets.of, allow_plain=settings.allow_plain_alerts),
@@ -73,4 +81,7 @@ async def open_services(settings: Settings, *, admin_token: AdminToken) -> Servi
         audit=Audit(store, zone=zone),
         alerts=Alerts(store, senders, secrets),
         delivery=Delivery(store, senders),
+        retention=None
+        if settings.retention_days is None
+        else Retention(store, zone=zone, days=settings.retention_days),
     )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from app.cli.frame import Failure
+from app.cli.frame import Failure, at_work, without_consoles
 
 if TYPE_CHECKING:
     from app.server import Ready
@@ -113,12 +113,15 @@ def demo(
 def _run(simulator: SimulatorChild, upstream_key: str, listen: tuple[str, int], directory: Path, *, json: bool) -> None:
     """Raises: `Failure`."""
     # The heavy imports come while the simulator starts.
-    import uvloop
+    with without_consoles():
+        import httpx  # noqa: F401 - the demo calls its gateway with it
+        import structlog  # noqa: F401
+        import uvloop
 
-    from app.cli.demo_history import invent_history
-    from app.core.clock import now
-    from app.store.port import StoreError
-    from app.telemetry import configure
+        from app.cli.demo_history import invent_history
+        from app.core.clock import now
+        from app.store.port import StoreError
+        from app.telemetry import configure
 
     admin_token = secrets.token_urlsafe(32)
     with (directory / LOG_NAME).open("a", encoding="utf-8") as log:
@@ -156,6 +159,7 @@ async def _serve(settings: Settings, admin_token: str, directory: Path, *, json:
     playing: list[asyncio.Task[None]] = []
 
     def on_ready(ready: Ready) -> None:
+        at_work()
         playing.append(asyncio.create_task(_play(ready, admin_token, directory, json=json)))
 
     await serve_gateway(settings, admin_token=AdminToken(admin_token), on_ready=on_ready)

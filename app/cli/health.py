@@ -6,7 +6,6 @@ So it makes its one request with the standard library: importing httpx takes lon
 from __future__ import annotations
 
 import json as json_module
-import socket
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from app.cli.beside import UnixConnection
 from app.cli.frame import Code, Failure, Json, print_fields, print_json, settings
 from app.cli.nouns import text
 
@@ -59,7 +59,7 @@ def _ask(connection: HTTPConnection) -> dict[str, Any]:
 
 def _connection(values: Settings) -> HTTPConnection:
     if values.url is None:
-        return _UnixConnection(_socket_of(values))
+        return UnixConnection(_socket_of(values), TIMEOUT_SECONDS, TIMEOUT_SECONDS)
     parts = urlsplit(values.url)
     if parts.scheme == "http":
         return HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
@@ -84,16 +84,3 @@ def _socket_of(values: Settings) -> Path:
     if holder is None or holder.socket is None:
         raise Failure(f"No gateway is running on {values.database_path}.")
     return holder.socket
-
-
-class _UnixConnection(HTTPConnection):
-    """HTTP through a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("gateway", timeout=TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_SECONDS)
-        self.sock.connect(str(self._path))

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.cli.client import Gateway, Reached, holder_of, opened, trusted
+from app.cli.client import Gateway, holder_of
 from app.cli.frame import Code, Failure, settings
 from app.core.keys import is_secret
 
@@ -36,21 +35,18 @@ def connect_as_holder(url: str | None, key: str | None) -> Iterator[Gateway]:
     values = settings({"url": url, "key": key}).settings
     secret = _secret(values)
     where = values.url or _on_this_machine(values)
+    from app.cli.over_http import HttpGateway, client_of
+
     with asyncio.Runner() as runner:
-        reached = runner.run(_reach(where, secret))
+        client = client_of(where, secret)
+        # Nothing is changed here, so nobody needs to know who sits at the keyboard.
+        client.headers.pop("x-irg-actor", None)
+        gateway = HttpGateway(runner, client, where)
+        gateway.api, gateway.refused = API, _REFUSED
         try:
-            yield Gateway(runner, reached)
+            yield gateway
         finally:
-            runner.run(reached.close.aclose())
-
-
-async def _reach(url: str, secret: str) -> Reached:
-    import httpx
-
-    reached = await opened(httpx.AsyncHTTPTransport(verify=trusted()), url, token=secret, base_url=url)
-    # Nothing is changed here, so nobody needs to know who sits at the keyboard.
-    reached.client.headers.pop("x-irg-actor", None)
-    return replace(reached, api=API, refused=_REFUSED)
+            gateway.close()
 
 
 def _secret(values: Settings) -> str:

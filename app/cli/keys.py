@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,10 @@ Models = Annotated[
 ]
 Expires = Annotated[str | None, typer.Option(help="When it ends: 2027-01-01, or 2027-01-01T12:00:00Z.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to group usage by; repeat it.")]
+
+SecretStdin = Annotated[
+    bool, typer.Option("--secret-stdin", help="Read the secret from standard input: that of another gateway's key.")
+]
 
 COLUMNS = ("name", "state", "team", "prefix", "tags", "models", "expires_at", "last_used_at")
 WITH_LIMITS = (*COLUMNS[:-2], "budgets", "limits", *COLUMNS[-2:])
@@ -69,12 +74,13 @@ def create(
     model: Models = None,
     expires: Expires = None,
     tag: Tags = None,
+    secret_stdin: SecretStdin = False,
     json: Json = False,
     url: Url = None,
 ) -> None:
     """Make a key. Its secret goes to stdout, alone and only this once."""
     body: dict[str, Any] = {"name": name, "team": team, "models": model or [], "expires_at": expires, "tags": tag or []}
-    body |= {"budgets": budget or [], "rpm": rpm, "tpm": tpm, "concurrency": concurrency}
+    body |= {"budgets": budget or [], "rpm": rpm, "tpm": tpm, "concurrency": concurrency} | _given(secret_stdin)
     with connect(url, makes=True) as gateway:
         key = gateway.post("keys", body)
     _print_secret(key, json, "This is its secret; it is not shown again:")
@@ -143,11 +149,13 @@ def rename(
 def rotate(
     name: Name,
     grace: Annotated[str, typer.Option(help="How long the old secret stays valid: 30m, 24h, 7d.")] = "0",
+    secret_stdin: SecretStdin = False,
     yes: Yes = False,
     json: Json = False,
     url: Url = None,
 ) -> None:
     """Give a key a new secret. Without --grace the old one ends at once."""
+    given = _given(secret_stdin)
     at_once = not grace.rstrip("mhdw").strip("0")  # 0, but also 0h
     with connect(url) as gateway:
         key = _found(gateway, name)
@@ -155,7 +163,7 @@ def rotate(
             confirm_name(
                 key["name"], f"The present secret of {key['name']} ends at once (--grace 24h keeps it).", yes=yes
             )
-        rotated = gateway.post(f"keys/{key['id']}/rotate", {"grace": grace})
+        rotated = gateway.post(f"keys/{key['id']}/rotate", {"grace": grace} | given)
     ends = "ended" if at_once else f"ends in {grace}"
     _print_secret(rotated, json, f"The old secret {ends}. This is the new one; it is not shown again:")
 
@@ -181,6 +189,16 @@ def revoke(name: Name, yes: Yes = False, json: Json = False, url: Url = None) ->
         key = _found(gateway, name)
         confirm_name(key["name"], f"Revoking {key['name']} is final: it never works again.", yes=yes)
         _print_key(gateway.post(f"keys/{key['id']}/revoke"), json)
+
+
+def _given(secret_stdin: bool) -> dict[str, str]:
+    """The secret that was piped in, if one was asked for; it is never an argument, since others can see those."""
+    if not secret_stdin:
+        return {}
+    secret = sys.stdin.readline().strip()
+    if not secret:
+        raise Failure("--secret-stdin: there is no secret on standard input. Pipe one in, or leave it out.", Code.USAGE)
+    return {"secret": secret}
 
 
 def _found(gateway: Gateway, name: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def export(
     to: To = None,
     url: Url = None,
 ) -> None:
-    """What counts in a period (without one: everything), oldest first; with a summary beside the file."""
+    """What counts in a period (without one: all whose rows are there), oldest first; with a summary beside the file."""
     query = {"format": format.value, "key": key, "team": team, "model": model, "tag": tag}
     query |= {"last": last, "month": month, "from": from_, "to": to}
     with connect(url) as gateway:
@@ -121,8 +121,10 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def _tell(found: dict[str, Any]) -> None:
-    rows_read = "1 row" if found["rows"] == 1 else f"{found['rows']} rows"
-    say(f"{rows_read}; " + ("every total is their sum." if found["ok"] else "these do not add up:"))
+    read = "1 row" if found["rows"] == 1 else f"{found['rows']} rows"
+    if found.get("sealed"):  # an older gateway knows nothing of it
+        read += f" and {found['sealed']} that were let go of, by their seals"
+    say(f"{read}; " + ("every total is their sum." if found["ok"] else "these do not add up:"))
     rows = [
         [difference["what"], _pairs(difference["where"]), _pairs(difference["expected"]), _pairs(difference["found"])]
         for difference in found["differences"]

@@ -85,6 +85,11 @@ def _print_requests(page: dict[str, Any]) -> None:
     print_table(COLUMNS, [_row(request) for request in page["items"]], empty="There are no such requests.")
     if page["next"] is not None:
         say(f"There are more: add --after {page['next']!r}.")
+    elif page.get("let_go_before") is not None:  # an older gateway knows nothing of it
+        say(
+            f"Of requests made before {page['let_go_before']} the rows were let go of (IRG_RETENTION_DAYS); "
+            "their sums stay: irg usage."
+        )
 
 
 def _filled_page(gateway: Gateway, query: dict[str, Any], limit: int, after: str | None) -> dict[str, Any]:
@@ -94,7 +99,7 @@ def _filled_page(gateway: Gateway, query: dict[str, Any], limit: int, after: str
         page = gateway.get("requests", query | {"limit": limit - len(items), "after": after})
         items, after = items + page["items"], page["next"]
         if after is None or len(items) >= limit:
-            return {"items": items, "next": after}
+            return {**page, "items": items}
 
 
 @app.command("show")

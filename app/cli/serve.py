@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.frame import Code, Config, Failure, settings
+from app.cli.frame import Code, Config, Failure, at_work, settings, without_consoles
 
 if TYPE_CHECKING:
-    from app.settings import Loaded
+    from app.server import Ready
+    from app.settings import AdminToken, Loaded, Settings
 
 
 def serve(
@@ -20,12 +22,16 @@ def serve(
     config: Config = None,
 ) -> None:
     """Run the gateway. Logs are JSON lines; SIGTERM lets running answers end, SIGHUP reads the upstream key anew."""
-    import uvloop
+    from app.signals import end_on_terminate
 
-    from app.server import serve_gateway
-    from app.settings import running_admin_token
-    from app.store.port import StoreError
-    from app.telemetry import configure, get_logger
+    end_on_terminate()
+    with without_consoles():
+        import structlog  # noqa: F401 - a gateway has something to say
+        import uvloop
+
+        from app.server import serve_gateway
+        from app.store.port import StoreError
+        from app.telemetry import configure, get_logger
 
     read = partial(settings, {"host": host, "port": port}, config=config)
     loaded = read()
@@ -35,10 +41,7 @@ def serve(
             "Set it (or IMAGEROUTER_API_KEY_FILE), or try `irg demo`, which needs none.",
             Code.SETTINGS,
         )
-    try:
-        token, made = running_admin_token(loaded.settings)
-    except OSError as error:
-        raise Failure(f"The admin token cannot be kept in {loaded.settings.state_dir} ({error.strerror}).") from None
+    token, made = _token(loaded.settings)
     secrets = [*loaded.settings.secret_texts(), token.current()]
     configure(loaded.settings.log_level, secrets=secrets)
     log = get_logger("serve")
@@ -46,10 +49,26 @@ def serve(
         log.warning("settings", message=warning)
     if made is not None:
         log.info("admin_token_made", path=str(made))
+    read_key = partial(_key_now, read, secrets)
     try:
-        uvloop.run(serve_gateway(loaded.settings, admin_token=token, read_key=partial(_key_now, read, secrets)))
+        uvloop.run(serve_gateway(loaded.settings, admin_token=token, on_ready=_ready, read_key=read_key))
     except (StoreError, OSError) as error:
         raise Failure(_sentence(error)) from None
+
+
+def _ready(ready: Ready) -> None:
+    del ready
+    at_work()
+
+
+def _token(values: Settings) -> tuple[AdminToken, Path | None]:
+    """The admin token, and its file if this start made it. Raises: `Failure`."""
+    from app.settings import running_admin_token
+
+    try:
+        return running_admin_token(values)
+    except OSError as error:
+        raise Failure(f"The admin token cannot be kept in {values.state_dir} ({error.strerror}).") from None
 
 
 def _key_now(read: Callable[[], Loaded], secrets: list[str]) -> bytes | None:
