@@ -18,7 +18,7 @@ from pathlib import Path
 from app.store.engine import open_store
 from tests.store.entries import a_holder, settled
 
-async def main(crowd, count):
+async def main(crowd, count, made):
     with tempfile.TemporaryDirectory() as directory:
         store = await open_store(Path(directory) / "gateway.db")
         holders = [await a_holder(store, f"key-{number}", tags=("prod",) if number % 2 else ()) for number in range(8)]
@@ -26,20 +26,21 @@ async def main(crowd, count):
             for each in range(count // crowd):
                 intent = holders[(number + each) % 8].intent(model=f"model-{each % 6}")
                 await store.admit(intent)
-                await store.settle(settled(intent.request_id, f"0.{each * 7919 % 1000003:09d}"), 5)
+                reading = {"made": tuple(f"msg_{intent.request_id}_{item}" for item in range(made))} if made else {}
+                await store.settle(settled(intent.request_id, f"0.{each * 7919 % 1000003:09d}", reading=reading), 5)
         await one(0)
         started = time.process_time()
         await asyncio.gather(*(one(number) for number in range(crowd)))
         print(crowd * (count // crowd) / (time.process_time() - started))
         await store.aclose()
 
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+asyncio.run(main(*map(int, sys.argv[1:])))
 """
 
 
-def run(checkout: str, crowd: int, count: int) -> float:
+def run(checkout: str, crowd: int, count: int, made: int = 0) -> float:
     """Requests per second of this process's own time: others on the machine count less so."""
-    command = [sys.executable, "-c", ONE_RUN, str(crowd), str(count)]
+    command = [sys.executable, "-c", ONE_RUN, str(crowd), str(count), str(made)]
     done = subprocess.run(
         command, cwd=checkout, env={"PYTHONPATH": checkout}, capture_output=True, text=True, check=True, timeout=300
     )
@@ -51,12 +52,13 @@ def main() -> None:
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--made", type=int, default=0, help="so many items in each answer of AFTER")
     arguments = parser.parse_args()
     for crowd, count in ((1, 1500), (64, 12_800)):
         before, after = [], []
         for _ in range(arguments.times):
             before.append(run(arguments.before, crowd, count))
-            after.append(run(arguments.after, crowd, count))
+            after.append(run(arguments.after, crowd, count, arguments.made))
         medians = statistics.median(before), statistics.median(after)
         ratios = [after_one / before_one for before_one, after_one in zip(before, after, strict=True)]
         ratio = statistics.median(ratios)

@@ -1,0 +1,98 @@
+"""A short run of the bench itself, with whole processes: every kind of subject and case answers, and none is void."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench.cases import CASES, EVERYBODY, Case
+from tests.bench.machine import cores, family, nginx
+from tests.bench.programs import build
+from tests.bench.rounds import run
+from tests.bench.stand import Stand
+from tests.bench.windows import Load
+from tests.scenarios.tools import ROOT
+
+pytestmark = pytest.mark.scenario
+
+NAMES = [
+    "JSON, 16 connections",
+    "SSE, 100 streams, 5 ms apart",
+    "100 streams opened at once, on new connections",
+    "request of 100 KB, 16 connections",
+    "small requests beside a 10 MB body",
+    "TLS upstream, JSON, 64 connections",
+]
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    with contextlib.closing(Stand(build(), cores(), tmp_path_factory.mktemp("bench"))) as one:
+        yield one
+
+
+def checked(stand: Stand, case: Case) -> None:
+    found = run(stand, case, rounds=1, seconds=0.2, first_warm_seconds=0)
+    assert found.missing == {}
+    for name in case.subjects:
+        assert found.void(name) == []
+        assert found.median(name, "requests_per_second") != 0.0, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_runs(stand: Stand, name: str) -> None:
+    """nginx and the gateway answer all that is asked of them, and nothing is odd."""
+    assert nginx() is not None, "nginx is missing: see .ci/packages"
+    checked(stand, next(case for case in CASES if case.name == name))
+
+
+def test_every_subject_answers_json_and_streams(stand: Stand) -> None:
+    """The gateway in each of its kinds, and both references."""
+    for name in ("JSON, 16 connections", "SSE, 16 streams, no pause"):
+        case = next(case for case in CASES if case.name == name)
+        checked(stand, replace(case, subjects=EVERYBODY))
+
+
+def test_streams_are_held_open(stand: Stand) -> None:
+    """A thousand idle ones at once: each had its first event, and what they take is told."""
+    case = next(case for case in CASES if case.kind == "held")
+    load: Load = replace(case.load, connections=1000)
+    found = run(stand, replace(case, load=load, subjects=("gateway",)), rounds=1, seconds=0.2, first_warm_seconds=0)
+    assert found.void("gateway") == []
+    assert found.median("gateway", "streams") == 1000
+    kib = found.median("gateway", "kib_per_stream")
+    assert kib is not None
+    assert 1 < kib < 1000
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without nginx there is no limit to compare with, and the bench says so."""
+    programs = build()
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with contextlib.closing(Stand(programs, cores(), tmp_path)) as other:
+        found = run(other, replace(CASES[0], subjects=("nginx",)), rounds=1, seconds=0.1)
+    assert "nginx is not installed" in found.missing["nginx"]
+    assert found.figures == {}
+
+
+def test_a_bench_that_is_ended_leaves_nothing_running(tmp_path: Path) -> None:
+    """SIGTERM, as `timeout` sends it, in the middle of a window: subjects, upstream and load end with it."""
+    command = [sys.executable, "-m", "tests.bench", "json", "--connections", "16", "--seconds", "60"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as bench:
+        began = time.monotonic()
+        while len(started := family(bench.pid)) < 5 and time.monotonic() < began + 60:  # itself, upstream, two, load
+            time.sleep(0.05)
+        bench.terminate()
+        assert bench.wait(60) == 143
+    assert len(started) == 5
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    assert list(tmp_path.iterdir()) == []
