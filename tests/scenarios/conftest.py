@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from app.settings import Settings
 from app.simulator.child import SimulatorChild
 from tests.harness import UPSTREAM_KEY, GatewayUnderTest, gateway_before
 from tests.scenarios.servers import ServerChild, bridge_to
@@ -79,3 +81,9 @@ async def behind(
             bridge = await stack.enter_async_context(bridge_to(server.url))
             places.append(await before(name, bridge, server.url + "/v1"))
         yield places
+
+
+@pytest.fixture(params=get_args(Settings.model_fields["upstream_transport"].annotation))
+def transport(request: pytest.FixtureRequest) -> str:
+    """Every implementation of the upstream's Protocol that the setting can name."""
+    return str(request.param)

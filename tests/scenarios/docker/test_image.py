@@ -84,6 +84,36 @@ def test_nothing_in_it_could_install_or_build_more(engine: Engine, image: str) -
     )
 
 
+def test_it_tells_what_it_is_made_of(engine: Engine, image: str) -> None:
+    """The list was made in its build, is readable in it, and names every package of the lock and of the system."""
+    document = json.loads(in_image(engine, image, "cat /opt/irg/sbom.cdx.json"))
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    purls = {component["purl"] for component in document["components"]}
+    names = in_image(engine, image, f"ls {LIBRARIES} | grep dist-info").splitlines()
+    assert len([purl for purl in purls if purl.startswith("pkg:pypi/")]) == len(names)
+    locked = {f"pkg:pypi/{name}@{version}" for name, version in pinned().items()}
+    assert {purl for purl in purls if purl.startswith("pkg:pypi/")} <= locked
+    wanted = "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' | grep -c '^installed '"
+    assert len([purl for purl in purls if purl.startswith("pkg:deb/debian/")]) == int(in_image(engine, image, wanted))
+    assert any(purl.startswith("pkg:generic/python@3.13") for purl in purls)
+    assert in_image(engine, image, "test -w /opt/irg/sbom.cdx.json || echo read-only") == "read-only"
+
+
+def test_nothing_in_it_runs_at_every_start_of_python(engine: Engine, image: str) -> None:
+    """No `.pth` file, in the gateway's environment nor in the interpreter's own, and no sitecustomize beside it.
+
+    (The interpreter of the tests' base has Debian's sitecustomize, which hooks up a crash reporter that is not there.)
+    """
+    assert in_image(engine, image, "find /opt/irg /usr/local/lib/python3.13 -name '*.pth'") == ""
+    assert in_image(engine, image, "find /opt/irg -name 'sitecustomize.py' -o -name 'usercustomize.py'") == ""
+
+
+def test_nothing_in_it_could_raise_its_user(engine: Engine, image: str) -> None:
+    """No file of the gateway's own is set-uid, and none carries capabilities; what the base brings is cut off by the
+    compose file's `no-new-privileges`."""
+    assert in_image(engine, image, "find /opt/irg /data -perm /6000; id -G") == "10001"
+
+
 def test_everything_is_compiled_already(engine: Engine, image: str) -> None:
     """The container cannot write what it would compile, so a start would be slow each time."""
     missing = f"cd {LIBRARIES}/app && for f in *.py; do ls __pycache__/${{f%.py}}.cpython-313.pyc; done >/dev/null"
