@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,27 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from app.simulator.child import SimulatorChild
-from tests.harness import GatewayUnderTest, gateway_before
+from app.store import backfill, connections, engine
+from tests import made_once, scratch
+from tests.canaries import found_in
+from tests.harness import ADMIN_TOKEN, UPSTREAM_KEY, GatewayUnderTest, gateway_before
 from tests.scripted_upstream import ScriptedUpstream
 from tests.simulated_upstream import SimulatorUnderTest
 
-DOCKER_TESTS = "tests/scenarios/docker/"
+# pytest's own directories, `tmp_path` among them.
+if scratch.SCRATCH is not None:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = scratch.SCRATCH
 
-hypothesis_settings.register_profile("default", deadline=None, print_blob=True)
+# Tests that share what takes long to make: an engine and an image; a history of weeks.
+TOGETHER = ("tests/scenarios/docker/", "tests/cli/test_demo_history.py")
+
+# The default set is a few minutes; CI looks further, the long form (`--hypothesis-profile=long`) further still; a night
+# gives the four fuzz targets more than 50,000 together.
+hypothesis_settings.register_profile("default", deadline=None, print_blob=True, max_examples=40)
+hypothesis_settings.register_profile("ci", deadline=None, print_blob=True, max_examples=100)
 hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
-hypothesis_settings.load_profile("default")
+hypothesis_settings.register_profile("night", deadline=None, print_blob=True, max_examples=13_000)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.fixture
@@ -57,6 +70,20 @@ def _plain_tracebacks() -> Iterator[None]:
     structlog.configure(**before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _schema_made_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for room in (engine, backfill):
+            patch.setattr(room, "make_file", made_once.make_file)
+        yield
+
+
+@pytest.fixture
+def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty ledger gets its schema step by step, as in production."""
+    monkeypatch.setattr(engine, "make_file", connections.make_file)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """`scenario` joins with CI=true, `long` only by name; quick tests come first."""
     selected_by_mark = bool(config.getoption("-m"))
@@ -69,18 +96,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: bool(item.get_closest_marker("scenario")))
 
 
-class OneEngine(LoadScopeScheduling):  # type: ignore[misc]  # xdist tells no types
-    """Deals tests out one by one, but the Docker tests all to one process: they share an engine and an image.
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: to look through it for garbage takes a fifth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whatever a test makes the gateway log, masked or not: the upstream key and the admin token are not in it."""
+    report = yield
+    leaks = [title for title, text in report.sections if found_in(text.encode(), (UPSTREAM_KEY, ADMIN_TOKEN))]
+    if leaks and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: a secret was logged, see {', '.join(leaks)}"
+    return report
+
+
+class OneByOne(LoadScopeScheduling):  # type: ignore[misc]  # xdist tells no types
+    """Deals tests out one by one, but those that share something all to one process.
 
     (xdist's own way, the mark `xdist_group`, has no effect with pytest 9.2: it sets an attribute that nobody reads.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return DOCKER_TESTS if nodeid.startswith(DOCKER_TESTS) else nodeid
+        return next((group for group in TOGETHER if nodeid.startswith(group)), nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneEngine:
-    return OneEngine(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneByOne:
+    return OneByOne(config, log)
 
 
 @pytest.fixture
@@ -89,9 +134,9 @@ async def upstream() -> AsyncIterator[ScriptedUpstream]:
         yield scripted
 
 
-@pytest.fixture(params=["on", "off"])
+@pytest.fixture(params=["on", "off"] if os.environ.get("CI") else ["on"])
 def front(request: pytest.FixtureRequest) -> str:
-    """Every wire test passes through the short cut and through FastAPI's route."""
+    """Every wire test passes through the short cut and the direct transport; in CI, also through FastAPI and httpx."""
     return str(request.param)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import site
 import subprocess
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE = (ROOT / "docker-compose.yml").read_text("utf-8")
 
 PACKAGES_MAX = 40
+
+# A package that was taken over is mostly noticed within so long.
+COOL_DOWN_DAYS = 3
 
 IMAGE_EXTRAS = ("alerts",)
 # What they may bring beside that.
@@ -59,6 +64,39 @@ def test_every_pin_has_hashes_and_no_address() -> None:
     blocks = re.split(r"^(?=[A-Za-z0-9._-]+==)", LOCK, flags=re.MULTILINE)[1:]
     assert all("--hash=sha256:" in block for block in blocks)
     assert "://" not in LOCK
+
+
+def test_nothing_younger_than_a_few_days_is_resolved() -> None:
+    """The cool-down is a fixed instant that has passed: a version published after it cannot come in by itself.
+
+    It has no age limit here, or an old clone would stop passing its tests; whoever updates packages moves it.
+    """
+    until = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]["exclude-newer"]
+    released = datetime.fromisoformat(until)
+    assert released.tzinfo is not None
+    assert released <= datetime.now(UTC) - timedelta(days=COOL_DOWN_DAYS)
+
+
+# They run code, or reach elsewhere, at every start of the interpreter: the project's own, and coverage's.
+PTH_FILES = {"_editable_impl_imagerouter_gateway.pth", "a1_coverage.pth", "_virtualenv.pth", "distutils-precedence.pth"}
+
+
+def test_no_package_runs_code_at_every_start() -> None:
+    """A `.pth` file is the door through which a package acts without being imported."""
+    found = {path.name for place in site.getsitepackages() for path in Path(place).glob("*.pth")}
+    assert found <= PTH_FILES
+    places = [
+        Path(place) / name for place in site.getsitepackages() for name in ("sitecustomize.py", "usercustomize.py")
+    ]
+    assert [path for path in places if path.exists()] == []
+
+
+def test_the_image_lists_what_it_is_made_of() -> None:
+    """In its own last stage, by nothing that is installed for it."""
+    final = DOCKERFILE.rsplit("\nFROM ", 1)[1]
+    assert (
+        final.index("COPY --from=builder") < final.index("app.cli.sbom /opt/irg/sbom.cdx.json") < final.index("USER ")
+    )
 
 
 def test_the_image_installs_with_hashes_and_runs_as_nobody() -> None:

@@ -240,7 +240,11 @@ async def test_no_secret_is_anywhere_in_the_log(upstream: ScriptedUpstream, tmp_
     """Keys, tokens, proxies with passwords: neither they nor their hashes, in the tables or in what is told of them."""
     renewed = "another-upstream-key-77c2b5"
     async with gateway_before(
-        upstream.url, tmp_path, upstream_proxy=PROXY, admin_token="canary-admin-token-0123456789abcdef"
+        upstream.url,
+        tmp_path,
+        upstream_transport="httpx",
+        upstream_proxy=PROXY,
+        admin_token="canary-admin-token-0123456789abcdef",
     ) as gateway:
         secrets = [await gateway.create_key("alice")]
         async with gateway.admin() as admin:

@@ -50,6 +50,7 @@ async def status(books: Books, method: str, path: str, headers: list[tuple[str, 
         ("admin token as Basic", 401),
         ("admin token twice", 401),
         ("admin token cut short", 401),
+        ("admin token as a cookie", 401),
     ],
 )
 async def test_no_route_opens_without_the_admin_token(books: Books, credential: str, expected: int) -> None:
@@ -66,6 +67,7 @@ async def test_no_route_opens_without_the_admin_token(books: Books, credential: 
         "admin token as Basic": [("Authorization", f"Basic {ADMIN_TOKEN}")],
         "admin token twice": [bearer, bearer],
         "admin token cut short": [("Authorization", f"Bearer {ADMIN_TOKEN[:-1]}")],
+        "admin token as a cookie": [("Cookie", f"session={ADMIN_TOKEN}; authorization=Bearer {ADMIN_TOKEN}")],
     }[credential]
     answers = {route: await status(books, *route, headers) for route in table(books)}
     assert {code for code, _ in answers.values()} == {expected}
@@ -78,6 +80,14 @@ async def test_every_route_opens_with_the_admin_token(books: Books) -> None:
     for route in table(books):
         code, _ = await status(books, *route, [("Authorization", f"Bearer {ADMIN_TOKEN}")])
         assert code in (200, 400, 404), route
+
+
+async def test_no_answer_is_a_page_or_sets_a_cookie(books: Books) -> None:
+    """So another site's page can neither use who is logged in nor run what a name holds."""
+    for method, path in table(books):
+        async with books.client.stream(method, path) as answer:
+            assert "set-cookie" not in answer.headers
+            assert answer.headers["content-type"].partition(";")[0] in ("application/json", "text/event-stream"), path
 
 
 async def test_the_gateway_has_no_other_admin_routes(gateway: GatewayUnderTest) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from app.core.clock import now
+from app.core.ids import new_id
+from app.core.keys import new_secret
 from app.core.records import Intent, RefusalReason, Refused
 from tests.admin.books import Books
 
@@ -113,7 +115,7 @@ async def test_a_model_outside_the_allow_list_is_refused_at_once(books: Books) -
     await send(books, "PATCH", "keys/alice", {"models": ["other/*"]})
     identified = await books.services.keyring.identify(f"Bearer {secret}".encode())
     assert identified is not None
-    intent = Intent("req_x", identified.key_id, identified.secret_hash, now(), "openai/gpt", stream=False)
+    intent = Intent(new_id("req"), identified.key_id, identified.secret_hash, now(), "openai/gpt", stream=False)
     verdict = await books.services.ledger.admit(intent)
     assert isinstance(verdict, Refused)
     assert verdict.reason is RefusalReason.MODEL_NOT_ALLOWED
@@ -209,3 +211,45 @@ async def test_a_body_that_is_no_json_object_is_refused_in_words(books: Books, s
             status, error = await books.refused("POST", "keys", content=content, headers=headers)
             assert status == 400
             assert "JSON" in error["message"]
+
+
+async def test_a_key_takes_the_secret_of_another_gateways_key(books: Books) -> None:
+    """Made or rotated with it: the same secret works on both, and is not shown again either."""
+    secret, other = new_secret().text, new_secret().text
+    made = await send(books, "POST", "keys", {"name": "alice", "secret": secret}, 201)
+    assert (made["secret"], made["prefix"][:-1]) == (secret, secret[:8])
+    assert await works(books, secret)
+    rotated = await send(books, "POST", "keys/alice/rotate", {"grace": "24h", "secret": other})
+    assert rotated["secret"] == other
+    assert await works(books, secret)
+    assert await works(books, other)
+    assert secret not in (await books.client.get("/admin/v1/keys/alice")).text
+    assert secret not in (await books.client.get("/admin/v1/audit")).text
+
+
+async def test_a_secret_is_one_keys_alone(books: Books) -> None:
+    """Otherwise nobody could tell who asked; and nothing that looks like one is taken for it."""
+    secret = (await send(books, "POST", "keys", {"name": "alice"}, 201))["secret"]
+    await send(books, "POST", "keys", {"name": "bob"}, 201)
+    taken = {"secret": secret, "grace": "24h"}
+    for path, body in (("keys", {"name": "carol", "secret": secret}), ("keys/bob/rotate", taken)):
+        status, error = await books.refused("POST", path, json=body)
+        assert (status, error["param"]) == (409, "secret")
+        assert "alice" in error["message"]
+        assert secret not in error["message"]
+    wrong = secret[:-1] + ("0" if secret[-1] != "0" else "1")
+    for text in (wrong, "", "irg_", secret + "0", f" {secret}", "x" * 73):
+        status, error = await books.refused("POST", "keys", json={"name": "carol", "secret": text})
+        assert (status, error["param"]) == (400, "secret")
+        assert len(text) < 10 or text not in error["message"]
+    assert (await books.refused("GET", "keys/carol"))[0] == 404
+
+
+async def test_a_secret_that_was_rotated_away_can_be_another_keys(books: Books) -> None:
+    """From then on its requests are that key's."""
+    old = (await send(books, "POST", "keys", {"name": "alice"}, 201))["secret"]
+    assert await works(books, old)
+    await send(books, "POST", "keys/alice/rotate")
+    assert not await works(books, old)
+    await send(books, "POST", "keys", {"name": "bob", "secret": old}, 201)
+    assert await works(books, old)

@@ -23,6 +23,7 @@ from app.core.clock import now
 from app.core.ids import new_id
 from app.core.records import State
 from tests.admin.books import Books, opened_books
+from tests.scratch import SCRATCH
 
 KEYS = ("alice", "bob")
 MODELS = ["openai/a", "x"]
@@ -201,7 +202,7 @@ async def told(story: list[Any], asked: list[dict[str, Any]], directory: Path) -
 
 # Without the phase that makes a failing story smaller: each takes a second, and none is long.
 @settings(
-    max_examples=8,
+    max_examples=settings().max_examples // 12,
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -220,5 +221,5 @@ async def told(story: list[Any], asked: list[dict[str, Any]], directory: Path) -
 )
 def test_a_key_sees_itself_alone(story: list[Any], asked: list[dict[str, Any]]) -> None:
     """Any story of two keys, any search of one."""
-    with tempfile.TemporaryDirectory(prefix="irg-alone-") as directory:
+    with tempfile.TemporaryDirectory(prefix="irg-alone-", dir=SCRATCH) as directory:
         asyncio.run(told(story, asked, Path(directory)))

@@ -30,6 +30,7 @@ from app.core.clock import parse_time
 from app.core.money import charged_from, parse_cost
 from app.core.records import State
 from tests.admin.books import Books, opened_books
+from tests.scratch import SCRATCH
 
 # An extra; where everything is tested, it must be there.
 FORMATS = ("jsonl", "csv", "parquet") if find_spec("pyarrow") or os.environ.get("CI") else ("jsonl", "csv")
@@ -241,5 +242,5 @@ async def told(story: list[Any], zone_key: str, directory: Path) -> None:
 @given(story=STORY)
 def test_every_figure_is_the_same_everywhere(zone_key: str, story: list[Any]) -> None:
     """Several keys, teams, tags, models, months and time zones; costs unknown, resolved, and resolved again."""
-    with tempfile.TemporaryDirectory(prefix="irg-truth-") as directory:
+    with tempfile.TemporaryDirectory(prefix="irg-truth-", dir=SCRATCH) as directory:
         asyncio.run(told(story, zone_key, Path(directory)))

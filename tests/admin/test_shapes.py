@@ -117,11 +117,11 @@ def usage_json(by: str, group: str) -> str:
             '"target":"bot","target_id":"key_1","target_kind":"key","before":{"rpm":60,"team":null},'
             '"after":{"rpm":30,"team":"growth"}}',
         ),
-        (verification_shape(Verification(ok=True, rows=3)), '{"ok":true,"rows":3,"differences":[]}'),
+        (verification_shape(Verification(ok=True, rows=3)), '{"ok":true,"rows":3,"differences":[],"sealed":0}'),
         (
             verification_shape(Verification(False, 3, (Difference("rollup", {"key": "k"}, {"requests": 1}, {}),))),
             '{"ok":false,"rows":3,"differences":[{"what":"rollup","where":{"key":"k"},"expected":{"requests":1},'
-            '"found":{}}]}',
+            '"found":{}}],"sealed":0}',
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from datetime import timedelta
@@ -231,7 +232,7 @@ def test_resolve_refuses_what_is_not_clear(seed: Seed, asked: list[str], code: i
     assert len(unknown()) == 2
 
 
-FORMATS = ["csv", "jsonl", *(["parquet"] if find_spec("pyarrow") else [])]
+FORMATS = ["csv", "jsonl", *(["parquet"] if find_spec("pyarrow") or os.environ.get("CI") else [])]
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -26,6 +26,7 @@ SECRETS = {
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IRG_UPSTREAM_TRANSPORT", "httpx")  # the one that takes a proxy
     return tmp_path
 
 

@@ -32,10 +32,17 @@ async def everything(path: Path) -> list[RequestRecord]:
     return rows
 
 
-async def test_there_are_weeks_of_requests_all_tagged(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A history that no test here changes."""
+    path = tmp_path_factory.mktemp("history") / "demo.db"
+    invent_history(path, NOW)
+    return path
+
+
+async def test_there_are_weeks_of_requests_all_tagged(invented: Path) -> None:
     """Three keys, five models, every way to end that is common; nothing open, nothing in the future."""
-    invent_history(tmp_path / "demo.db", NOW)
-    rows = await everything(tmp_path / "demo.db")
+    rows = await everything(invented)
     assert {row.key for row in rows} == {habit.name for habit in HABITS}
     assert len({row.model for row in rows}) == 5
     assert {row.tags for row in rows} == {(TAG,)}
@@ -48,11 +55,10 @@ async def test_there_are_weeks_of_requests_all_tagged(tmp_path: Path) -> None:
         assert row.closed_at == row.created_at + timedelta(milliseconds=row.duration_ms or 0)
 
 
-async def test_the_books_of_the_history_add_up(tmp_path: Path) -> None:
+async def test_the_books_of_the_history_add_up(invented: Path) -> None:
     """Rows, roll-ups and groups agree to the last digit."""
-    invent_history(tmp_path / "demo.db", NOW)
-    rows = await everything(tmp_path / "demo.db")
-    store = await open_store(tmp_path / "demo.db")
+    rows = await everything(invented)
+    store = await open_store(invented)
     reports = Reports(store, zone=ZoneInfo("UTC"), clock=lambda: NOW)
     assert (await reports.verify()).ok
     total = (await reports.usage(reports.period(last="40d"), GroupBy.TAG)).groups[0]
@@ -62,25 +68,22 @@ async def test_the_books_of_the_history_add_up(tmp_path: Path) -> None:
     await store.aclose()
 
 
-async def test_the_same_moment_gives_the_same_days(tmp_path: Path) -> None:
+async def test_the_same_moment_gives_the_same_days(invented: Path, tmp_path: Path) -> None:
     """But for the ids."""
 
     def what(row: RequestRecord) -> tuple[object, ...]:
         return row.created_at, row.key, row.model, row.state, row.true_cost_raw, row.usage
 
-    for name in ("a", "b"):
-        invent_history(tmp_path / f"{name}.db", NOW)
-    assert [what(row) for row in await everything(tmp_path / "a.db")] == [
-        what(row) for row in await everything(tmp_path / "b.db")
-    ]
+    invent_history(tmp_path / "again.db", NOW)
+    again = [what(row) for row in await everything(tmp_path / "again.db")]
+    assert [what(row) for row in await everything(invented)] == again
 
 
-async def test_a_kept_demo_is_not_filled_again(tmp_path: Path) -> None:
+async def test_a_kept_demo_is_not_filled_again(invented: Path) -> None:
     """What was seen yesterday is still there."""
-    invent_history(tmp_path / "demo.db", NOW)
-    before = await everything(tmp_path / "demo.db")
-    invent_history(tmp_path / "demo.db", NOW + timedelta(days=1))
-    assert await everything(tmp_path / "demo.db") == before
+    before = await everything(invented)
+    invent_history(invented, NOW + timedelta(days=1))
+    assert await everything(invented) == before
 
 
 async def test_a_ledger_with_real_keys_is_left_alone(tmp_path: Path) -> None:

@@ -52,43 +52,6 @@ def test_every_command_can_be_imported_and_tells_of_itself(name: str) -> None:
         assert irg(name, sub, "--help").code == 0
 
 
-def test_help_imports_no_command() -> None:
-    """`irg --help` and `--version` pay for nothing but typer."""
-    code = (
-        "import sys; from app.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print([name for name in ('pydantic', 'httpx', 'rich', 'structlog', 'sqlalchemy', 'fastapi', 'app.cli.keys')"
-        " if name in sys.modules], file=sys.stderr)"
-    )
-    for argument in ("--help", "--version"):
-        ran = subprocess.run(
-            [sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, timeout=60, check=False
-        )
-        assert ran.stderr.splitlines()[-1] == b"[]", argument
-
-
-def test_health_imports_no_http_client_and_no_database(tmp_path: Path) -> None:
-    """Docker asks every few seconds."""
-    code = (
-        "import sys; from app.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as ended: assert ended.code == 1\n"
-        "print([name for name in ('httpx', 'rich', 'structlog', 'sqlalchemy', 'fastapi', 'uvicorn', 'asyncio')"
-        " if name in sys.modules], file=sys.stderr)"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, "health"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    # pydantic-settings imports asyncio.
-    assert ran.stderr.splitlines()[-1] in (b"[]", b"['asyncio']"), ran.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

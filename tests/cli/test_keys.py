@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.keys import is_secret
+from app.core.keys import is_secret, new_secret
 from tests.cli.irg import irg
 
 pytestmark = pytest.mark.usefixtures("directory")
@@ -189,3 +189,18 @@ def test_teams_are_listed_and_shown() -> None:
     assert irg("teams", "create", "sales").code == 4
     first = irg("teams", "--limit", "1")
     assert ([row[0] for row in first.cells], "--after 'growth'" in first.err) == (["growth"], True)
+
+
+def test_a_secret_can_be_piped_in() -> None:
+    """As another gateway printed it: create and rotate take it, and print it, so that a third can have it too."""
+    secret, other = new_secret().text, new_secret().text
+    assert irg("keys", "create", "alice", "--secret-stdin", typed=secret + "\n").out.strip() == secret
+    rotated = irg("keys", "rotate", "alice", "--grace", "24h", "--secret-stdin", typed=other + "\n")
+    assert rotated.out.strip() == other
+    again = irg("keys", "create", "bob", "--secret-stdin", typed=secret)
+    assert (again.code, again.out) == (4, "")
+    assert "alice" in again.err
+    assert secret not in again.err
+    nothing = irg("keys", "create", "bob", "--secret-stdin", typed="")
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "--secret-stdin" in nothing.err

@@ -119,7 +119,7 @@ def test_export_verify_and_usage_agree(seed: Seed, directory: Path) -> None:
         assert sum(Decimal(row[field] or 0) for row in rows) == Decimal(total[field])
         assert sum(Decimal(request[field] or 0) for request in requests) == Decimal(total[field])
     assert rows[-1]["model"].startswith("'=evil")
-    assert irg("verify", "--json").json == {"ok": True, "rows": len(requests), "differences": []}
+    assert irg("verify", "--json").json == {"ok": True, "rows": len(requests), "sealed": 0, "differences": []}
     assert irg("verify").code == 0
     assert irg("export", "--format", "jsonl", "--month", "2020-01").out == ""
 

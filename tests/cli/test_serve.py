@@ -19,6 +19,8 @@ from app.store.lock import DatabaseLock
 from tests.cli.irg import irg_process
 from tests.scripted_upstream import UNTIL_GONE, ScriptedUpstream
 
+pytestmark = pytest.mark.scenario  # whole processes, seconds each
+
 FIRST, SECOND = "first-upstream-key-0123456789", "second-upstream-key-0123456789"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.core.admission import KeyFacts, decide, identified
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
-from app.core.clock import from_ms, to_ms
+from app.core.clock import to_ms
 from app.core.holds import Billing, Sample
 from app.core.limits import BudgetStanding, Limits, Standing, Window
 from app.core.records import (
@@ -24,7 +24,9 @@ from app.core.records import (
     Asked,
     Intent,
     KeyState,
+    Maker,
     Prices,
+    ReferenceRules,
     RefusalReason,
     Refused,
     Scope,
@@ -34,16 +36,18 @@ NOW = datetime(2026, 11, 22, 23, 53, 3, tzinfo=UTC)
 INTENT = Intent("req_1", "key_1", "hash", NOW, "openai/gpt-4o-mini", False)
 KEY = KeyFacts("key_1", "alice", "team_1", "blue", ("prod",), (), KeyState.ACTIVE)
 
+Makers = Mapping[str, Maker | None]
+
 LATER, EARLIER = NOW + timedelta(milliseconds=1), NOW - timedelta(milliseconds=1)
 
 
-def judged(intent: Intent, key: KeyFacts | None, owners: Mapping[str, str], now: datetime) -> Admitted | Refused:
+def judged(intent: Intent, key: KeyFacts | None, makers: Makers, now: datetime) -> Admitted | Refused:
     """Without any limit."""
-    refused = identified(intent, key, owners, now)
+    refused = identified(intent, key, makers, now)
     if refused is not None or key is None:
         assert refused is not None
         return refused
-    return decide(intent, key, (), tuple, now)
+    return decide(intent, key, (), lambda: None, to_ms(intent.created_at), to_ms(now))
 
 
 def test_an_active_key_is_admitted_with_what_the_ledger_shows_of_it() -> None:
@@ -82,31 +86,60 @@ def test_a_model_outside_the_patterns_is_refused_with_what_is_allowed() -> None:
     assert isinstance(judged(INTENT, replace(KEY, models=("openai/*",)), {}, NOW), Admitted)
 
 
-@pytest.mark.parametrize("owners", [{}, {"resp_2": "key_2"}, {"resp_1": "key_2", "resp_2": "key_1"}])
-def test_a_reference_that_the_key_did_not_make_is_refused(owners: dict[str, str]) -> None:
-    """Another key's response and one that never was are refused alike: the first such reference is named."""
+@pytest.mark.parametrize(
+    "makers", [{}, {"resp_2": Maker("key_2")}, {"resp_1": Maker("key_2"), "resp_2": Maker("key_1")}, {"resp_1": None}]
+)
+def test_a_reference_that_the_key_did_not_make_is_refused(makers: Makers) -> None:
+    """Another key's, nobody's and one that never was are refused alike: the first such reference is named."""
     intent = replace(INTENT, references=("resp_1",))
-    assert judged(intent, KEY, owners, NOW) == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference="resp_1")
+    assert judged(intent, KEY, makers, NOW) == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference="resp_1")
+
+
+ODD_SPELLINGS = ["resp_1 ", "resp_1\0", "resp_1\n", "résp_1", "resp/1", "r" * 129, ""]
+
+
+@pytest.mark.parametrize("spelling", ODD_SPELLINGS)
+def test_an_unknown_reference_passes_only_if_it_looks_like_an_id(spelling: str) -> None:
+    """In another spelling what is another's would be unknown, and an upstream may read it all the same."""
+    intent = replace(INTENT, references=("file-1", spelling), rules=ReferenceRules(unknown=True))
+    assert judged(intent, KEY, {}, NOW) == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference=spelling)
+    assert isinstance(judged(intent, KEY, {spelling: Maker("key_1")}, NOW), Admitted)  # what was told so is its own
+
+
+MAKERS = [Maker(key, team) for key in ("key_1", "key_2") for team in (None, "team_1", "team_2")]
 
 
 @given(
-    owners=st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["key_1", "key_2"])),
+    makers=st.dictionaries(st.sampled_from("abcd"), st.none() | st.sampled_from(MAKERS)),
     references=st.lists(st.sampled_from("abcd"), max_size=4),
+    rules=st.builds(ReferenceRules, st.booleans(), st.booleans()),
+    team=st.sampled_from([None, "team_1"]),
     state=st.sampled_from([KeyState.ACTIVE, KeyState.DISABLED, KeyState.REVOKED]),
     expiry=st.sampled_from([None, EARLIER, NOW, LATER]),
     models=st.sampled_from([(), ("openai/*",), ("other/*",)]),
 )
 def test_admitted_exactly_when_nothing_speaks_against_it(
-    owners: dict[str, str], references: list[str], state: KeyState, expiry: datetime | None, models: tuple[str, ...]
+    makers: Makers,
+    references: list[str],
+    rules: ReferenceRules,
+    team: str | None,
+    state: KeyState,
+    expiry: datetime | None,
+    models: tuple[str, ...],
 ) -> None:
     """The verdict is Admitted if and only if key, model and every reference are in order."""
-    key = replace(KEY, state=state, expires_at=expiry, models=models)
-    verdict = judged(replace(INTENT, references=tuple(references)), key, owners, NOW)
+    key = replace(KEY, team_id=team, state=state, expires_at=expiry, models=models)
+    verdict = judged(replace(INTENT, references=tuple(references), rules=rules), key, makers, NOW)
+    may_be_used = {one: rules.unknown for one in "abcd"}
+    for one, maker in makers.items():
+        own = maker is not None and maker.key_id == "key_1"
+        of_team = rules.of_team and maker is not None and team == maker.team_id == "team_1"
+        may_be_used[one] = own or of_team
     in_order = (
         state is KeyState.ACTIVE
         and (expiry is None or expiry > NOW)
         and models != ("other/*",)
-        and all(owners.get(reference) == "key_1" for reference in references)
+        and all(may_be_used[reference] for reference in references)
     )
     assert isinstance(verdict, Admitted) == in_order
 
@@ -134,7 +167,7 @@ def _asks(hold: int, tokens: int = 0) -> Intent:
 
 
 def _decided(intent: Intent, *standings: Standing, now_ms: int = NOW_MS) -> Admitted | Refused:
-    return decide(intent, KEY, standings, tuple, from_ms(now_ms))
+    return decide(intent, KEY, standings, lambda: None, to_ms(intent.created_at), now_ms)
 
 
 _SMALL = st.integers(0, 12)
@@ -262,10 +295,10 @@ def test_a_budget_of_nothing_refuses_whatever_may_cost_something() -> None:
 def test_earlier_requests_are_looked_at_only_where_something_depends_on_them(limits: Limits) -> None:
     """Without a budget or a limit of tokens nothing is held, and nothing is asked of the ledger."""
 
-    def samples() -> Any:
+    def most() -> Any:
         raise AssertionError("asked for")
 
-    verdict = decide(_asks(5, 5), KEY, [_owner(Scope.KEY, limits=limits)], samples, NOW)
+    verdict = decide(_asks(5, 5), KEY, [_owner(Scope.KEY, limits=limits)], most, NOW_MS, NOW_MS)
     assert isinstance(verdict, Admitted)
     assert (verdict.hold_picodollars, verdict.tokens_held) == (0, 0)
 
@@ -273,7 +306,7 @@ def test_earlier_requests_are_looked_at_only_where_something_depends_on_them(lim
 def test_a_request_longer_than_the_limit_of_tokens_waits_until_nothing_else_counts() -> None:
     """It is taken for the whole tightest limit: alone it passes, beside another it waits."""
     standings = [_owner(Scope.KEY, limits=Limits(tpm=1000)), _owner(Scope.TEAM, limits=Limits(tpm=100))]
-    verdict = decide(_asks(0, 5000), KEY, standings, lambda: [Sample(1, 90)] * 5, NOW)
+    verdict = decide(_asks(0, 5000), KEY, standings, lambda: Sample(1, 90), NOW_MS, NOW_MS)
     assert isinstance(verdict, Admitted)
     assert verdict.tokens_held == 100
     assert verdict.allowances == Allowances(None, Allowance(100, 0, 60_000), None)

@@ -45,6 +45,6 @@ def test_any_text_becomes_a_name(told: str) -> None:
 
 def test_every_action_has_a_noun() -> None:
     """What is filtered by; and only making and removing have one side."""
-    assert set(NOUNS) == {"key", "team", "budget", "requests", "alert", "settings"}
+    assert set(NOUNS) == {"key", "team", "budget", "requests", "alert", "settings", "month"}
     assert [action for action in Action if action.makes] == ["key.created", "team.created", "alert.added"]
     assert [action for action in Action if action.ends] == ["alert.removed"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -50,20 +53,21 @@ def _ms(text: str) -> int:
     return to_ms(datetime.fromisoformat(text).replace(tzinfo=UTC))
 
 
+def _offset(minute: int, zone: ZoneInfo) -> timedelta | None:
+    return from_ms(minute * 60_000).astimezone(zone).utcoffset()
+
+
+def _change(day: int, next_day: int, zone: ZoneInfo) -> int:
+    """The first minute between them that is as the next day begins."""
+    after = _offset(next_day, zone)
+    return bisect.bisect_left(range(next_day), True, lo=day, key=lambda minute: _offset(minute, zone) == after)
+
+
+@functools.cache
 def _changes(zone: ZoneInfo) -> list[int]:
     """The instants (to the minute) at which a zone's clocks change, between 2009 and 2028."""
-
-    def offset(minute: int) -> timedelta | None:
-        return from_ms(minute * 60_000).astimezone(zone).utcoffset()
-
-    found = []
-    for day in range(_ms("2009-01-01") // 60_000, _ms("2028-01-01") // 60_000, 24 * 60):
-        if offset(day) != offset(day + 24 * 60):
-            found.append(60_000 * next(at for at in range(day, day + 24 * 60 + 1) if offset(at) != offset(day)))
-    return found
-
-
-CHANGES = {zone: _changes(ZoneInfo(zone)) for zone in ZONES}
+    days = itertools.pairwise(range(_ms("2009-01-01") // 60_000, _ms("2028-01-01") // 60_000, 24 * 60))
+    return [60_000 * _change(*two, zone) for two in days if _offset(two[0], zone) != _offset(two[1], zone)]
 
 
 @st.composite
@@ -72,8 +76,8 @@ def _instants(draw: st.DrawFn, zones: st.SearchStrategy[ZoneInfo] = _ZONES) -> t
     zone = draw(zones)
     at_ms = draw(st.integers(_FROM, _TO))
     near_a_change = draw(st.booleans())
-    if CHANGES[zone.key] and near_a_change:
-        at_ms = draw(st.sampled_from(CHANGES[zone.key])) + draw(st.integers(-2 * 86_400_000, 2 * 86_400_000))
+    if near_a_change and _changes(zone):
+        at_ms = draw(st.sampled_from(_changes(zone))) + draw(st.integers(-2 * 86_400_000, 2 * 86_400_000))
     if draw(st.booleans()):
         at_ms = at_ms // 900_000 * 900_000 + draw(st.sampled_from([-1, 0, 1]))
     return at_ms, zone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -265,3 +267,34 @@ def test_any_bytes_are_a_reading_or_malformed(text: bytes) -> None:
                 read(wrapped)
             except Malformed:
                 continue
+
+
+@pytest.mark.parametrize("text_bytes", [0, 5000, 100_000])
+def test_what_an_answer_made_is_told(text_bytes: int) -> None:
+    """Its output's items and their containers, however large they are; not what it cites, nor what comes twice."""
+    cited = [{"type": "file_citation", "file_id": "file_1"}]
+    output = [
+        {"type": "reasoning", "id": "rs_1"},
+        {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "1" * text_bytes},
+        {"type": "code_interpreter_call", "id": "ci_2", "container_id": "cntr_1"},
+        {"id": "msg_1", "content": [{"text": "x" * text_bytes, "annotations": cited, "id": "no"}]},
+        {"id": None},
+        {"id": "bad\n"},
+        "text",
+    ]
+    made = ("rs_1", "ci_1", "cntr_1", "ci_2", "msg_1")
+    body = json.dumps({"id": "resp_1", "output": output, "usage": {"cost": 0.1}}).encode()
+    assert read_body(body).made == made
+    event = b'{"type":"response.completed","response":' + body + b"}"
+    reading = read_event(event).reading
+    assert (reading.made, reading.response_id, reading.cost_known) == (made, "resp_1", True)
+    assert read_body(b'{"output":"text"}').made == ()
+
+
+def test_a_response_that_is_still_made_says_so() -> None:
+    """In the background: its answer ends before its cost is known. One that tells its cost is settled."""
+    for status in ("queued", "in_progress"):
+        reading = read_body(b'{"id":"resp_1","status":"%b","usage":null}' % status.encode())
+        assert (reading.unknown_reason, reading.response_id, reading.complete) == ("background", "resp_1", True)
+        assert read_body(b'{"status":"%b","usage":{"cost":0.1}}' % status.encode()).cost_known
+    assert read_body(b'{"status":"completed","usage":null}').unknown_reason == "no_cost"

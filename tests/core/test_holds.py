@@ -14,10 +14,12 @@ from app.core.holds import (
     SAMPLES_MIN,
     Billing,
     Counting,
+    Recent,
     Sample,
     counted,
     hold,
     keeps_hold,
+    most_of,
     prompt_tokens,
     tokens_held,
 )
@@ -86,7 +88,7 @@ HOLDS = [
 @pytest.mark.parametrize(("request_", "seen", "held"), HOLDS)
 def test_what_is_held(request_: Asked, seen: list[Sample], held: int) -> None:
     """Examples of every way to it."""
-    assert hold(request_, seen) == held
+    assert hold(request_, most_of(seen)) == held
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_what_is_held(request_: Asked, seen: list[Sample], held: int) -> None:
 )
 def test_how_many_tokens_are_held(request_: Asked, seen: list[Sample], held: int) -> None:
     """By the same samples, else by the request itself; prices do not matter."""
-    assert tokens_held(request_, seen) == held
+    assert tokens_held(request_, most_of(seen)) == held
 
 
 tokens = st.integers(0, 10**18)
@@ -120,10 +122,21 @@ seen = st.lists(
 )
 
 
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.booleans()), max_size=3 * SAMPLES_MAX))
+def test_the_most_of_the_last_is_known_at_every_time(story: list[tuple[int, int, bool]]) -> None:
+    """As if all of them were looked at anew, whether or not it was asked for meanwhile."""
+    recent, told = Recent(), list[Sample]()
+    for cost, count, asked_for in story:
+        recent.add(Sample(cost, count))
+        told.insert(0, Sample(cost, count))
+        assert not asked_for or recent.most == most_of(told)
+    assert recent.most == most_of(told)
+
+
 @given(requests, seen)
 def test_a_hold_is_an_amount_within_its_ceiling(request_: Asked, earlier: list[Sample]) -> None:
     """A whole one, never negative, and small enough for a database, whatever a client asks for."""
-    held = hold(request_, earlier)
+    held = hold(request_, most_of(earlier))
     assert type(held) is int
     assert 0 <= held <= HOLD_PICODOLLARS_MAX < 2**63
     if request_.ceiling_picodollars is not None:
@@ -133,7 +146,7 @@ def test_a_hold_is_an_amount_within_its_ceiling(request_: Asked, earlier: list[S
 @given(requests, seen)
 def test_a_hold_covers_what_is_known_before(request_: Asked, earlier: list[Sample]) -> None:
     """Under a ceiling that does not bind: its own length at its price, and the dearest of the last requests."""
-    held = hold(request_, earlier)
+    held = hold(request_, most_of(earlier))
     limit = HOLD_PICODOLLARS_MAX if request_.ceiling_picodollars is None else request_.ceiling_picodollars
     if request_.prices is not None:
         prompt_cost = request_.prompt_tokens // 2 * request_.prices.prompt_picodollars
@@ -149,8 +162,8 @@ def test_only_the_last_fifty_matter(request_: Asked, earlier: list[Sample], olde
     """What came before them says nothing."""
     latest = (earlier * SAMPLES_MAX)[:SAMPLES_MAX]
     if latest:
-        assert hold(request_, latest + older) == hold(request_, latest)
-        assert tokens_held(request_, latest + older) == tokens_held(request_, latest)
+        assert hold(request_, most_of(latest + older)) == hold(request_, most_of(latest))
+        assert tokens_held(request_, most_of(latest + older)) == tokens_held(request_, most_of(latest))
 
 
 @given(st.integers(0, 2**26), st.integers(0, 1000), prices)
@@ -158,9 +171,9 @@ def test_a_longer_prompt_is_never_held_cheaper(text_bytes: int, parts: int, pric
     """Each byte and each part adds something, or nothing where prompts are free."""
     one = Asked(prompt_tokens(text_bytes, parts), prices=priced)
     for more in (prompt_tokens(text_bytes + 1, parts), prompt_tokens(text_bytes, parts + 1)):
-        assert hold(Asked(more, prices=priced), []) >= hold(one, [])
+        assert hold(Asked(more, prices=priced), None) >= hold(one, None)
     assert 2 * one.prompt_tokens - 2 * parts * PART_TOKENS in (text_bytes, text_bytes + 1)
-    assert hold(one, []) >= OUTPUT_TOKENS_DEFAULT * priced.completion_picodollars
+    assert hold(one, None) >= OUTPUT_TOKENS_DEFAULT * priced.completion_picodollars
 
 
 # --- afterwards ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.clock import from_ms, to_ms
-from app.core.ids import id_floor, id_time, new_id
+from app.core.ids import id_floor, id_time, looks_like_id, new_id
 
 _TIMES = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 NOON = datetime(2026, 11, 22, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -109,3 +109,32 @@ def test_no_id_is_made_for_a_time_before_1970() -> None:
     """A clock that is so wrong shows at once, not as an id that sorts anywhere."""
     with pytest.raises(ValueError, match="ids begin in 1970"):
         new_id("req", datetime(1969, 12, 31, 23, 59, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("text", ["resp_1", "file-AbC", "pmpt_0f", "a", "x" * 128])
+def test_what_others_call_an_id_looks_like_one(text: str) -> None:
+    """OpenAI's and ImageRouter's, and our own."""
+    assert looks_like_id(text)
+    assert looks_like_id(new_id("resp"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " resp_1",
+        "resp_1\n",
+        "resp_1\0",
+        "a b",
+        "a/../b",
+        "résp_1",
+        "resp_\uff11",
+        "a.b",
+        "a:b",
+        "x" * 129,
+        "\ud800",
+    ],
+)
+def test_what_an_upstream_may_trim_fold_or_normalise_does_not(text: str) -> None:
+    """Nor does a sentence."""
+    assert not looks_like_id(text)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.keys import SHOWN_CHARACTERS, hash_secret, is_secret, new_secret, parse_bearer
+from app.core.keys import SHOWN_CHARACTERS, hash_secret, is_secret, new_secret, parse_bearer, shown_text
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 SECRET = new_secret().text
@@ -164,3 +164,12 @@ def test_no_header_value_is_an_error(value: bytes) -> None:
     assert parse_bearer(value) is None
     assert parse_bearer(b"Bearer " + value) is None
     assert parse_bearer(b"Bearer irg_" + value) is None
+
+
+def test_a_secret_given_for_a_name_is_not_said_back() -> None:
+    """Whole, cut or inside other words, only its beginning is shown; a name stays as it is."""
+    secret = new_secret().text
+    for text in (secret, secret[:40], f"key {secret}!"):
+        assert secret[8:20] not in shown_text(text)
+        assert f"{secret[:8]}…" in shown_text(text)
+    assert shown_text("irg_team-of-alice") == "irg_team-of-alice"

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
 from app.core.clock import from_ms
 from app.core.holds import Billing
-from app.core.limits import BudgetStanding, Limits, Standing, Window
+from app.core.limits import BudgetStanding, Ended, Limits, Standing, Window
 from app.core.money import SUM_MAX
-from app.core.records import Allowance, Cost, LimitHit, RefusalReason, Scope
+from app.core.rates import Rate
+from app.core.records import Allowance, LimitHit, RefusalReason, Scope
 
 NOW_MS = 1_790_000_000_000
 _SMALL = st.integers(0, 12)
@@ -64,6 +65,8 @@ def test_a_budget_is_in_the_way_exactly_when_the_sum_is_above_it(
         for one in _standing(*budgets).violations(NOW_MS, NOW_MS, hold, 0)
     ]
     assert found == expected
+    left = _standing(*budgets).left(NOW_MS)
+    assert (left is None or hold <= left) == (not expected)
 
 
 def test_a_budget_says_whose_it_is_and_when_it_resets() -> None:
@@ -80,16 +83,17 @@ def test_a_budget_says_whose_it_is_and_when_it_resets() -> None:
 
 @given(st.lists(st.tuples(_SMALL, _SMALL, _SMALL, _SMALL), max_size=4))
 def test_what_remains_is_what_the_tightest_budget_leaves(budgets: list[tuple[int, int, int, int]]) -> None:
-    """A hold of so much is admitted, a larger one is not; nothing is left after an overrun, and nothing without one."""
+    """A hold of so much is admitted, a larger one is not; less than nothing is left after an overrun."""
     standing = _standing(*budgets)
-    remaining = standing.remaining(NOW_MS)
+    left = standing.left(NOW_MS)
     if not budgets:
-        assert remaining is None
+        assert left is None
         return
-    assert remaining is not None
+    assert left is not None
     overrun = any(settled + kept + held > amount for amount, settled, kept, held in budgets)
-    assert bool(list(standing.violations(NOW_MS, NOW_MS, remaining, 0))) == overrun
-    assert list(standing.violations(NOW_MS, NOW_MS, remaining + 1, 0))
+    assert (left < 0) == overrun
+    assert not list(standing.violations(NOW_MS, NOW_MS, left, 0))
+    assert list(standing.violations(NOW_MS, NOW_MS, left + 1, 0))
 
 
 def test_only_the_window_of_the_request_counts() -> None:
@@ -101,7 +105,7 @@ def test_only_the_window_of_the_request_counts() -> None:
     assert (first.held, second.held) == (2, 0)
     assert list(standing.violations(NOW_MS + 9, NOW_MS + 500, 1, 0))
     assert not list(standing.violations(NOW_MS + 10, NOW_MS + 500, 1, 0))
-    standing.end(NOW_MS + 9, NOW_MS + 90_000, (2, 0), 1, 0, lambda billing: None)
+    standing.end(NOW_MS + 9, NOW_MS + 90_000, Ended(2, 0, kept=1))
     assert (first.settled, first.kept, first.held, second.spent) == (7, 1, 0, 7)
 
 
@@ -116,9 +120,17 @@ def test_a_window_is_the_sum_of_what_ended_in_it(requests: list[tuple[int, str]]
     window = Window(Span(0, 1), Billing.CHARGED, held=sum(amount for amount, _ in requests))
     for amount, how in requests:
         kept = amount if how == "kept" else 0
-        window.end(amount, kept, Cost("", amount) if how == "settled" else None)
+        window.end(Ended(amount, 0, kept=kept, charged=amount if how == "settled" else None))
     settled, kept = (sum(amount for amount, how in requests if how == what) for what in ("settled", "kept"))
     assert (window.settled, window.kept, window.held) == (min(SUM_MAX, settled), min(SUM_MAX, kept), 0)
+
+
+@pytest.mark.parametrize(("billing", "cost"), [(Billing.CHARGED, 7), (Billing.TRUE_COST, 5)])
+def test_a_window_counts_the_cost_that_it_began_with(billing: Billing, cost: int) -> None:
+    """Charges or true costs, whatever the setting has become."""
+    window = Window(Span(0, 1), billing, settled=100, held=30)
+    window.end(Ended(20, 0, charged=7, true_cost=5))
+    assert (window.settled, window.kept, window.held) == (100 + cost, 0, 10)
 
 
 @pytest.mark.parametrize(("billing", "more"), [(Billing.CHARGED, 7), (Billing.TRUE_COST, 5)])
@@ -187,12 +199,13 @@ def test_limits_are_in_the_way_exactly_when_plain_lists_say_so(
         now_ms += seconds * 1000
         if ending is not None and plain.running:
             taken = plain.running.pop(ending[0] % len(plain.running))
-            standing.end(now_ms, now_ms, (0, taken), 0, ending[1], lambda billing: None)
+            standing.end(now_ms, now_ms, Ended(0, taken, tokens=ending[1]))
             plain.closed.append((now_ms, ending[1]))
         tokens = min(asked, limits.tpm) if limits.tpm is not None else 0
         found = list(standing.violations(now_ms, now_ms, 0, tokens))
         assert {one.reason for one in found} == plain.in_the_way(now_ms, tokens)
         assert len({one.reason for one in found}) == len(found)
+        assert standing.has_room(now_ms, tokens) == (not found)
         if not found:
             standing.take(now_ms, now_ms, 0, tokens)
             plain.running.append(tokens)
@@ -216,12 +229,31 @@ def test_who_waits_as_told_is_not_refused_for_the_same_reason(
             if reason is not RefusalReason.CONCURRENCY:
                 later = now_ms + wait_ms
                 again = _standing(limits=limits)
-                again.rate.steps = [list(step) for step in standing.rate.steps]
+                again.rate = Rate([list(step) for step in standing.rate.steps])
                 assert reason not in {one.reason for one in again.violations(later, later, 0, tokens)}
         if not found:
             standing.take(now_ms, now_ms, 0, tokens)
             if ending is not None:
-                standing.end(now_ms, now_ms, (0, tokens), 0, ending[1], lambda billing: None)
+                standing.end(now_ms, now_ms, Ended(0, tokens, tokens=ending[1]))
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(rpm=3), RefusalReason.REQUESTS_PER_MINUTE),
+        (Limits(tpm=30), RefusalReason.TOKENS_PER_MINUTE),
+        (Limits(concurrency=3), RefusalReason.CONCURRENCY),
+    ],
+)
+def test_as_many_as_a_limit_says_and_not_one_more(limits: Limits, reason: RefusalReason) -> None:
+    """Three of ten tokens each: the third is not in the way, the fourth is."""
+    standing = _standing(limits=limits)
+    for _ in range(3):
+        assert not list(standing.violations(NOW_MS, NOW_MS, 0, 10))
+        assert standing.has_room(NOW_MS, 10)
+        standing.take(NOW_MS, NOW_MS, 0, 10)
+    assert [one.reason for one in standing.violations(NOW_MS, NOW_MS, 0, 10)] == [reason]
+    assert not standing.has_room(NOW_MS, 10)
 
 
 def test_without_limits_nothing_is_counted() -> None:
@@ -240,7 +272,7 @@ def test_what_the_limits_of_a_minute_leave() -> None:
     standing.take(NOW_MS, NOW_MS, 0, 30)
     assert standing.tokens_allowance(NOW_MS) == Allowance(100, 70, 60_000)  # also of what has not ended yet
     standing.take(NOW_MS, NOW_MS + 5000, 0, 30)
-    standing.end(NOW_MS, NOW_MS + 9000, (0, 30), 0, 50, lambda billing: None)
+    standing.end(NOW_MS, NOW_MS + 9000, Ended(0, 30, tokens=50))
     assert standing.requests_allowance(NOW_MS + 9000) == Allowance(3, 1, 56_000)
     assert standing.tokens_allowance(NOW_MS + 9000) == Allowance(100, 20, 60_000)
     standing.limits = Limits(rpm=1, tpm=10)  # lowered: never less than nothing is left

@@ -120,3 +120,25 @@ def test_backslashes_before_a_quote_are_counted() -> None:
 def test_a_number_as_long_as_a_book_is_replaced_by_one_beyond_use() -> None:
     """It is not taken for a missing one."""
     assert outline(b'{"cost":' + b"9" * 10_000 + b"}") == b'{"cost":1e999}'
+
+
+@pytest.mark.parametrize("within", ['{"output":%s,"cost":1}', '{"type":"x","response":{"output":%s,"cost":1}}'])
+def test_of_a_large_output_the_ids_stay(within: str) -> None:
+    """What an answer made is told by them; where there is no room for all, the first ones."""
+    items = [{"content": ["x" * 5000], "id": "msg_1"}, 7, {}, {"id": "ci_1", "code": "1", "container_id": "cntr_1"}]
+    odd = [{"id": None}, {"id": "x" * 500}, {"id": 'a"b'}, {"ID": "y"}]
+    read = json.loads(outline(within.replace("%s", json.dumps(items + odd)).encode()))
+    kept = [{"id": "msg_1"}, {"id": "ci_1", "container_id": "cntr_1"}]
+    assert read.get("response", read) == {"output": kept, "cost": 1}
+    many = [{"id": f"msg_{number:060d}", "container_id": "c" * 120} for number in range(10_000)]
+    read = json.loads(outline(within.replace("%s", json.dumps(many)).encode()))
+    kept = read.get("response", read)["output"]
+    assert kept == many[: len(kept)]
+    assert len(kept) > 100
+    assert read.get("response", read)["cost"] == 1
+
+
+def test_only_the_answers_own_output_is_looked_into() -> None:
+    """Not what a deeper object calls so."""
+    deep = {"a": {"b": {"output": [{"id": "x", "pad": "x" * 5000}]}}, "cost": 1}
+    assert json.loads(outline(as_json(deep))) == {"a": {"b": {"output": ["cut"]}}, "cost": 1}

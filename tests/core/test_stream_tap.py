@@ -89,7 +89,7 @@ def test_every_chunking_gives_the_same_reading_and_holds_only_the_end(
     assert tap.reading == KNOWN
     assert tap.ended
     assert released.startswith(before.rstrip(b"\r\n"))
-    assert len(released) < len(before + last.rstrip(b"\r\n")) + 2
+    assert len(released) <= len(before + last.rstrip(b"\r\n")) + len(b"\r\n")  # the line's own end, not the event's
     assert not _has_whole_terminal_event(released)
 
 
@@ -174,6 +174,18 @@ def test_three_events_end_an_answer(kind: str, failed: bool, named: bool) -> Non
     assert tap.reading.true_cost == KNOWN.true_cost
     without = read(created() + event(kind, f',"response":{response(usage_text="null")}', named=named))
     assert (without.ended, without.reading.failed, without.reading.unknown_reason) == (True, failed, "no_cost")
+
+
+@pytest.mark.parametrize("kind", ["response.queued", "ping", "response.created", "error"])
+@pytest.mark.parametrize("named", [True, False])
+def test_only_the_type_says_that_it_is_the_end(kind: str, named: bool) -> None:
+    """Another member may name the end, as a value of its own: the cost beside it is not the answer's."""
+    spoof = ',"next":"response.completed","response":{"type":"response.completed","usage":{"cost":0},"cost":0}'
+    tap = StreamTap()
+    assert tap.feed(event(kind, spoof, named=named)) is None
+    assert not tap.ended
+    tap.feed(completed())
+    assert (tap.ended, tap.reading.true_cost) == (True, KNOWN.true_cost)
 
 
 def test_usage_null_before_the_end_tells_nothing() -> None:

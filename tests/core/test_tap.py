@@ -63,3 +63,43 @@ def test_a_stream_is_read_without_a_type() -> None:
 
 def _true_cost(tap: Tap) -> str | None:
     return tap.reading.true_cost.raw if tap.reading.true_cost else None
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 40])
+@pytest.mark.parametrize("lines", [1, 3])
+def test_a_stream_without_memory_goes_on_with_its_next_event(pieces: int, lines: int) -> None:
+    """What was kept of the event under way is dropped, at any point of it; the event still ends the answer."""
+    filling = b"\ndata: ".join([b'"' + b"y" * 30_000 + b'",'] * lines)
+    terminal = b'event: response.completed\ndata: {"type":"response.completed","x":[' + filling + b"0]}\n\n"
+    stream = b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n' + terminal
+    size = len(stream) // pieces + 1
+    for drop_at in range(1, pieces):
+        tap = open_tap(b"text/event-stream", None, requested_stream=True)
+        for number, start in enumerate(range(0, len(stream), size)):
+            if number == drop_at:
+                tap.let_go()
+                assert tap.held_bytes < 1500
+            tap.feed(stream[start : start + size])
+        assert tap.ended
+        assert tap.reading.complete
+        assert (tap.reading.unknown_reason, tap.reading.response_id) == ("event_too_large", "resp_1")
+
+
+def test_a_body_without_memory_is_read_no_more() -> None:
+    """Nothing of it is kept, then or later; in an encoding that nobody reads nothing was."""
+    tap = open_tap(b"application/json", None, requested_stream=False)
+    tap.feed(b'{"usage":{"cost":1},')
+    tap.let_go()
+    tap.feed(b'"id":"resp_1"}')
+    assert tap.held_bytes == 0
+    tap.finish()
+    assert (tap.reading.unknown_reason, tap.reading.cost_known) == ("body_too_large", False)
+    late = open_tap(None, None, requested_stream=True)
+    late.feed(b'{"usage":')
+    assert late.held_bytes == 9
+    late.let_go()
+    late.finish()
+    assert late.reading.unknown_reason == "body_too_large"
+    blind = open_tap(None, b"br", requested_stream=False)
+    blind.let_go()
+    assert (blind.held_bytes, blind.reading.unknown_reason) == (0, "encoding")

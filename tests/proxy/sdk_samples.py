@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,14 @@ _PLAIN: dict[Any, list[object]] = {
     Any: ["anything"],
     types.NoneType: [None],
 }
+
+
+# What stands here must look like an id, or it is refused.
+_NAMES_OF_IDS = ("id", "ids", "container")
+
+
+# Members that may name something stored: what does not look like an id is refused, whoever may refer to what.
+_IDS = re.compile(r"(?:.*_)?ids?|container")
 
 
 def create_parameters() -> dict[str, Any]:
@@ -62,9 +71,25 @@ def _dictionaries(hint: Any, depth: int) -> Iterator[dict[str, object]]:
     if depth > DEPTH_MAX:
         yield {}
         return
-    values = {name: list(samples(kind, depth + 1)) for name, kind in typing.get_type_hints(hint).items()}
+    values = {
+        name: [_as_id(value) if name.endswith(_NAMES_OF_IDS) else value for value in samples(kind, depth + 1)]
+        for name, kind in typing.get_type_hints(hint).items()
+    }
     whole = {name: some[0] for name, some in values.items()}
     yield whole
     for name, some in values.items():
         for value in some[1:]:
             yield whole | {name: value}
+
+
+def _as_id(value: object) -> object:
+    if isinstance(value, list):
+        return [_as_id(one) for one in value]
+    return "id_1" if isinstance(value, str) else value
+
+
+def _id_like(value: object) -> object:
+    """The same with ids in the place of texts."""
+    if isinstance(value, list):
+        return [_id_like(one) for one in value]
+    return "thing_1" if isinstance(value, str) else value

@@ -208,9 +208,9 @@ async def test_no_error_event_where_a_length_was_announced(
                 assert await reply.reader.read(-1) == CREATED
 
 
-async def test_the_error_event_can_be_switched_off(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+async def test_the_error_event_can_be_switched_off(upstream: ScriptedUpstream, tmp_path: Path, front: str) -> None:
     """IRG_STREAM_ERROR_EVENT=false: the bytes received and the cut, nothing else."""
-    async with gateway_before(upstream.url, tmp_path, stream_error_event=False) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, stream_error_event=False) as gateway:
         secret = await gateway.create_key()
         upstream.answer(sse_head(), chunk(CREATED), CLOSE)
         async with gateway.post(STREAM, secret) as reply:
@@ -345,9 +345,11 @@ async def test_without_its_ledger_the_gateway_forwards_nothing(
     assert upstream.requests == []
 
 
-async def test_a_settled_answer_is_not_read_for_ever_either(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+async def test_a_settled_answer_is_not_read_for_ever_either(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
     """An upstream that keeps its connection open after the terminal event is cut once the client has left."""
-    async with gateway_before(upstream.url, tmp_path, client_gone_seconds=1) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, client_gone_seconds=1) as gateway:
         secret = await gateway.create_key()
         upstream.answer(sse_head(), chunk(COMPLETED), UNTIL_GONE)
         async with gateway.post(STREAM, secret) as reply:
@@ -356,4 +358,23 @@ async def test_a_settled_answer_is_not_read_for_ever_either(upstream: ScriptedUp
         async with asyncio.timeout(5):
             await upstream.requests[0].gone.wait()
         (row,) = await gateway.settled(1)
+    assert (row.state, row.outcome) == (State.SETTLED, Outcome.COMPLETED)
+
+
+async def test_a_shutdown_does_not_wait_for_what_is_settled_and_left(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream
+) -> None:
+    """Only the upstream's connection would be spared."""
+    secret = await gateway.create_key()
+    upstream.answer(sse_head(), chunk(COMPLETED), UNTIL_GONE)
+    async with gateway.post(STREAM, secret) as reply:
+        assert await reply.chunk() == COMPLETED
+        reply.reset()
+    inflight = gateway.ready.gateway.inflight
+    async with asyncio.timeout(5):
+        while not all(exchange.over for exchange in inflight._open):
+            await asyncio.sleep(0.005)
+        assert len(inflight) == 1
+        assert await inflight.drain(patience_seconds=60) == 0
+    (row,) = await gateway.rows()
     assert (row.state, row.outcome) == (State.SETTLED, Outcome.COMPLETED)

@@ -15,7 +15,7 @@ from app.core.records import Admitted, Intent, Settlement, State
 from app.proxy.exchange import ClientGone, Exchange
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
-from app.proxy.upstream.port import Answer, Framing, Upstream, UpstreamRequest
+from app.proxy.upstream.port import Answer, Framing, Take, Upstream, UpstreamHead, UpstreamRequest
 
 
 class Books:
@@ -46,6 +46,12 @@ class SlowAnswer:
     async def read(self) -> bytes | None:
         return None
 
+    def take_whole(self) -> bytes | None:
+        return None
+
+    async def pour(self, take: Take) -> bytes | None:
+        return None
+
     def abort(self) -> None:
         return
 
@@ -56,14 +62,16 @@ class SlowAnswer:
 
 async def test_cancelled_while_it_closes_it_is_settled_all_the_same() -> None:
     """The row is closed and the place is free, whatever became of the connection."""
-    books, inflight, answer = Books(), Inflight(concurrency_max=1, bodies_bytes_max=1), SlowAnswer()
+    inflight = Inflight(concurrency_max=1, request_bytes_max=1, bodies_bytes_max=1, answers_bytes_max=1)
+    books, answer = Books(), SlowAnswer()
 
     async def run() -> None:
         async with Exchange(Connection(), cast(Ledger, books), inflight, ClientGone(True, 1)) as exchange:
+            exchange.take_place()
             now = datetime.now(UTC)
             intent = Intent(exchange.request_id, "key_1", "hash", now, "m", stream=False)
-            await exchange.admit(intent, Pricing(cast(Catalog, None)))
-            await exchange.open(cast(Upstream, answer), UpstreamRequest((), b""))
+            await exchange.admit(intent, Pricing(cast(Catalog, None)), {})
+            await exchange.open(cast(Upstream, answer), UpstreamRequest(UpstreamHead(()), b""))
 
     running = asyncio.create_task(run())
     await answer.closing.wait()

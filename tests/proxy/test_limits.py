@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from app.core.keys import hash_secret, new_secret
 from app.core.records import Outcome, Settlement, State
 from app.proxy import relay, request_body
+from app.store import queries
+from app.store.engine import SqliteStore
 from app.store.port import LedgerLost
 from tests.harness import RESPONSES, GatewayUnderTest, Reply, gateway_before
 from tests.proxy.test_passthrough import ANSWER, COMPLETED, CREATED, DELTA
@@ -40,12 +43,12 @@ def request_head(secret: str, *headers: str) -> bytes:
 async def test_a_body_over_the_limit_is_refused(
     upstream: ScriptedUpstream, tmp_path: Path, front: str, framed: str
 ) -> None:
-    """Announced: at once. In chunks: as soon as it is over. Up to the limit it passes, in however many pieces."""
+    """Announced: at once. In chunks, where nothing is announced: when it is there. Up to the limit it passes."""
     async with gateway_before(upstream.url, tmp_path, front=front, request_bytes_max=100_000) as gateway:
         secret = await gateway.create_key()
         frame = (lambda body: [f"Content-Length: {len(body)}"]) if framed == "length" else _chunked
         for filling, status in ((50_000, 200), (100_001, 413)):
-            body = b'{"model":"m","input":"' + b"x" * filling + b'"}'
+            body = _body_of(filling)
             sent = body if framed == "length" else chunk(body[:30_000]) + chunk(body[30_000:]) + END
             async with gateway.connect(request_head(secret, *frame(body)) + sent) as reply:
                 await reply.read_head()
@@ -53,6 +56,31 @@ async def test_a_body_over_the_limit_is_refused(
                 if status == 413:
                     assert await refusal(reply) == (413, "request_too_large", None)
     assert len(upstream.requests) == 1
+
+
+async def test_a_body_is_refused_as_soon_as_it_is_over_the_limit(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
+    """In chunks that come one after the other: its end is not waited for. Up to the limit it passes."""
+    async with gateway_before(upstream.url, tmp_path, front=front, request_bytes_max=100_000) as gateway:
+        secret, inflight = await gateway.create_key(), gateway.ready.gateway.inflight
+        for filling, end, status in ((50_000, END, 200), (100_001, b"", 413)):
+            body = _body_of(filling)
+            async with gateway.connect(request_head(secret, *_chunked(body)) + chunk(body[:30_000])) as reply:
+                async with asyncio.timeout(20):
+                    while not inflight.bodies_bytes:
+                        await asyncio.sleep(0)
+                reply.writer.write(chunk(body[30_000:]) + end)
+                await reply.read_head()
+                assert reply.status == status
+                if status == 413:
+                    assert await refusal(reply) == (413, "request_too_large", None)
+    assert len(upstream.requests) == 1
+    assert inflight.bodies_bytes == 0
+
+
+def _body_of(filling: int) -> bytes:
+    return b'{"model":"m","input":"' + b"x" * filling + b'"}'
 
 
 def _chunked(body: bytes) -> list[str]:
@@ -135,22 +163,107 @@ async def test_a_client_that_leaves_inside_its_body_leaves_no_row(
 async def test_a_client_that_stops_inside_its_body_is_dropped(
     upstream: ScriptedUpstream, tmp_path: Path, front: str
 ) -> None:
-    """It may have fallen asleep for ever: it keeps neither a place nor bytes. One that is only slow is served."""
+    """It may have fallen asleep for ever: it keeps neither a place nor bytes."""
     async with gateway_before(upstream.url, tmp_path, front=front, client_stall_seconds=0.3) as gateway:
         secret = await gateway.create_key()
         inflight = gateway.ready.gateway.inflight
         async with gateway.connect(request_head(secret, "Content-Length: 1000") + b"{") as reply:
-            async with asyncio.timeout(5):
-                assert await reply.reader.read(-1) == b""
+            await reply.read_head()
+            assert await refusal(reply) == (408, "request_timeout", None)
+            assert reply.header("connection") == "close"
+            assert await reply.reader.read(-1) == b""
         assert (len(inflight), inflight.bodies_bytes) == (0, 0)
         assert await gateway.rows() == []
-        body = b'{"model":"m"}'
+
+
+@pytest.mark.parametrize(("piece", "status"), [(1, 408), (1000, 200)])
+async def test_a_body_that_trickles_is_ended_and_one_that_is_slow_is_not(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str, piece: int, status: int
+) -> None:
+    """Each byte comes in time, and yet a place may not be kept by a byte now and then."""
+    async with gateway_before(upstream.url, tmp_path, front=front, client_stall_seconds=1) as gateway:
+        secret = await gateway.create_key()
+        body = b'{"model":"m"}' + b" " * (15 * piece - 13)
         async with gateway.connect(request_head(secret, f"Content-Length: {len(body)}")) as reply:
-            for at in range(0, len(body), 2):
-                reply.writer.write(body[at : at + 2])
-                await asyncio.sleep(0.1)
-            await reply.read_head()
-            assert reply.status == 200
+            answered = asyncio.create_task(reply.read_head())
+            for at in range(0, len(body), piece):
+                if answered.done():
+                    break  # the rest is not wanted
+                reply.writer.write(body[at : at + piece])
+                await asyncio.wait([answered], timeout=0.1)
+            await answered
+            assert reply.status == status
+    assert len(upstream.requests) == (status == 200)
+
+
+async def test_what_came_quickly_is_no_credit_for_what_does_not(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
+    """Ten thousand bytes at once are ten seconds of the slowest line, and yet the rest may not stay away so long."""
+    async with gateway_before(upstream.url, tmp_path, front=front, client_stall_seconds=0.3) as gateway:
+        secret = await gateway.create_key()
+        head = request_head(secret, "Content-Length: 2000000")
+        async with gateway.connect(head + b" " * 1_000_000) as reply:
+            for _ in range(10):  # and a byte now and then is no more than nothing
+                reply.writer.write(b" ")
+                await asyncio.sleep(0.01)
+            await reply.read_head(timeout=5)
+            assert await refusal(reply) == (408, "request_timeout", None)
+    assert upstream.requests == []
+
+
+async def bodies_come_in(gateway: GatewayUnderTest, count: int) -> None:
+    """Until so many requests have a place, and of each body its first byte, the only one, is there."""
+    while gateway.ready.gateway.inflight.bodies_bytes < count:
+        await asyncio.sleep(0)
+
+
+async def test_bodies_of_one_key_that_still_come_in_leave_half_the_places_to_others(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
+    """No limit of a key binds it before its body is there, so it could keep all places with slow ones."""
+    async with gateway_before(upstream.url, tmp_path, front=front, concurrency_max=5) as gateway:
+        alice, bob = await gateway.create_key("alice"), await gateway.create_key("bob")
+        slow = request_head(alice, "Content-Length: 13") + b"{"
+        async with gateway.connect(slow) as first, gateway.connect(slow), gateway.connect(slow):
+            await bodies_come_in(gateway, 3)
+            for _ in range(3):  # a refusal takes no place
+                async with gateway.post({"model": "m"}, alice) as reply:
+                    assert await refusal(reply) == (503, "overloaded", "2")
+                assert await _status(gateway, bob) == 200
+            first.writer.write(b'"model":"m"}')
+            await first.read_head()
+            assert first.status == 200
+            assert await _status(gateway, alice) == 200  # one that came in makes room for another
+        assert len(upstream.requests) == 5
+
+
+async def test_bodies_of_one_key_that_still_come_in_leave_half_the_bytes_to_others(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
+) -> None:
+    """What came in counts no more for its key: then its own limits bind it."""
+    room = {"request_bytes_max": 60_000, "bodies_bytes_max": 200_000}
+    async with gateway_before(upstream.url, tmp_path, front=front, **room) as gateway:
+        alice, bob = await gateway.create_key("alice"), await gateway.create_key("bob")
+        body = b'{"model":"m","input":"' + b"x" * 50_000 + b'"}'
+        inflight = gateway.ready.gateway.inflight
+        slow = request_head(alice, f"Content-Length: {len(body)}") + body[:-1]
+        async with gateway.connect(slow) as first:
+            while inflight.bodies_bytes < len(body) - 1:
+                await asyncio.sleep(0)
+            async with gateway.post(body, alice) as reply:
+                assert await refusal(reply) == (503, "overloaded", "2")
+            async with gateway.post(body, bob) as reply:
+                assert reply.status == 200
+            upstream.answer(go := asyncio.Event(), json_answer(ANSWER))
+            first.writer.write(body[-1:])
+            await upstream.seen()
+            async with gateway.post(body, alice) as reply:
+                assert reply.status == 200
+            go.set()
+            await first.read_head()
+            assert first.status == 200
+        assert inflight.bodies_bytes == 0
 
 
 # --- places --------------------------------------------------------------------------------
@@ -169,6 +282,30 @@ async def test_a_full_gateway_says_so(upstream: ScriptedUpstream, tmp_path: Path
         go.set()
         assert await first == 200
         assert await _status(gateway, secret) == 200
+
+
+async def test_who_is_not_known_yet_holds_no_place(
+    upstream: ScriptedUpstream, tmp_path: Path, front: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many strangers wait to be told that they are none: whoever has a key finds its place free."""
+    strangers, go, read = 0, asyncio.Event(), SqliteStore.read
+
+    async def slow(self: SqliteStore, query: Any, *values: Any) -> Any:
+        nonlocal strangers
+        if query is queries.key_of_secret and values[0] != hash_secret(secret):
+            strangers += 1
+            await go.wait()
+        return await read(self, query, *values)
+
+    async with gateway_before(upstream.url, tmp_path, front=front, concurrency_max=1) as gateway:
+        secret = await gateway.create_key()
+        monkeypatch.setattr(SqliteStore, "read", slow)
+        asking = [asyncio.create_task(_status(gateway, new_secret().text)) for _ in range(3)]
+        while not strangers:
+            await asyncio.sleep(0.001)
+        status = await _status(gateway, secret)
+        go.set()
+        assert (status, await asyncio.gather(*asking)) == (200, [401, 401, 401])
 
 
 async def _status(gateway: GatewayUnderTest, secret: str) -> int:
@@ -266,12 +403,12 @@ async def test_a_client_that_reads_nothing_is_dropped_and_its_answer_booked(
 
 
 async def test_a_client_that_reads_nothing_leaves_no_row_open_at_shutdown(
-    upstream: ScriptedUpstream, tmp_path: Path
+    upstream: ScriptedUpstream, tmp_path: Path, front: str
 ) -> None:
     """At the end nobody waits for it: its answer is cut, and booked while the ledger is still there."""
     async with (
         contextlib.AsyncExitStack() as still_there,
-        gateway_before(upstream.url, tmp_path, shutdown_grace_seconds=0) as gateway,
+        gateway_before(upstream.url, tmp_path, front=front, shutdown_grace_seconds=0) as gateway,
     ):
         gateway.ready.gateway.drain_seconds = 0.2
         secret = await gateway.create_key()

@@ -29,7 +29,7 @@ async def test_every_parameter_crosses_byte_for_byte(upstream: ScriptedUpstream,
     async def note(request: httpx.Request) -> None:
         sent.append(request.content)
 
-    async with gateway_before(upstream.url, tmp_path, front=front, allow_conversations=True) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front, unknown_references="allow") as gateway:
         secret = await gateway.create_key()
         async with (
             DefaultAsyncHttpxClient(trust_env=False, verify=False, event_hooks={"request": [note]}) as http_client,

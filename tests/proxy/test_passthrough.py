@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from app.proxy import relay
 from tests.harness import ADMIN_TOKEN, UPSTREAM_KEY, GatewayUnderTest
 from tests.scripted_upstream import CLOSE, END, ScriptedUpstream, chunk, head, json_answer, sse_head
 
@@ -198,6 +199,19 @@ async def test_a_large_body_crosses_both_ways(gateway: GatewayUnderTest, upstrea
         row = await gateway.row(reply.request_id)
     assert upstream.requests[0].body == body
     assert row.true_cost_raw == "0.5"
+
+
+async def test_the_head_of_a_slow_body_goes_ahead(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a body that takes its time has its status meanwhile, also where its length is announced."""
+    monkeypatch.setattr(relay, "WHOLE_BODY_SECONDS", 0.05)
+    secret, go = await gateway.create_key(), asyncio.Event()
+    upstream.answer(head(200, [("Content-Length", str(len(ANSWER)))]), go, ANSWER)
+    async with gateway.post({"model": "m"}, secret) as reply:
+        assert reply.status == 200
+        go.set()
+        assert await reply.body() == ANSWER
 
 
 async def test_a_body_without_framing_crosses(gateway: GatewayUnderTest, upstream: ScriptedUpstream) -> None:

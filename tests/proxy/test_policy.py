@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.errors import ApiError
+from app.core.errors import ApiError, response_not_found
+from app.core.references import REFERENCES_MAX
+from app.proxy.allowed import Allowed, check_policy
 from app.proxy.json_pieces import PIECE_BYTES
 from app.proxy.policy import DEPTH_MAX, Policy, read_policy
 
@@ -66,6 +68,7 @@ def test_every_field() -> None:
         conversation=b'{"id": "conv_1"}',
         max_output_tokens=12,
         store=False,
+        references={"resp_1": "previous_response_id"},
     )
     assert read({name: None for name in body} | {"model": "m"}) == Policy(model="m")
 
@@ -160,9 +163,41 @@ def test_a_flag_is_a_flag(field: str, value: object) -> None:
     assert refused({"model": "m", field: value}).param == field
 
 
-def test_background_is_refused() -> None:
-    """Its cost would come when nobody reads."""
-    assert refused({"model": "m", "background": True}).param == "background"
+def test_the_background_and_conversations_pass_only_where_they_are_allowed() -> None:
+    """Each by its own setting; the refusal names the field and what to do instead."""
+    for body, alone in (
+        ({"background": True}, Allowed(background=True)),
+        ({"conversation": "conv_1"}, Allowed(conversations=True)),
+        ({"conversation": {"id": "conv_1"}}, Allowed(conversations=True)),
+    ):
+        policy, (name,) = read({"model": "m", **body}), body
+        check_policy(policy, alone)
+        other = Allowed(conversations=not alone.conversations, background=not alone.background)
+        with pytest.raises(ApiError, match=r"refused: .* (Send|Leave)") as refusal:
+            check_policy(policy, other)
+        assert (refusal.value.status, refusal.value.param) == (400, name)
+    check_policy(read({"model": "m", "background": False, "conversation": None}), Allowed())
+
+
+def test_what_a_body_refers_to_is_found_in_small_and_large_ones() -> None:
+    """In the order of the body, the previous response first; however the names are spelt."""
+    members = r'"model":"m","tools":[{"type":"x","vector_store_\u0069ds":["vs_1"]}],"previous_response_id":"resp_1"'
+    references = {"resp_1": "previous_response_id", "vs_1": "tools.vector_store_ids"}
+    members = members.replace("\\\\", "\\")
+    assert read(small(members)).references == references
+    assert read(long(members)).references == references
+    assert read(long(members, before=True)).references == references
+    assert read({"model": "m", "input": 'see "id": "msg_1"'}).references == {}
+    assert read({"model": "m", "file_id": "file_1"}).references == {"file_1": "file_id"}
+
+
+def test_a_body_that_refers_to_too_much_is_refused() -> None:
+    """In words that say what to send instead."""
+    items = [{"id": f"msg_{number}"} for number in range(REFERENCES_MAX)]
+    assert len(read({"model": "m", "input": items}).references) == REFERENCES_MAX
+    assert "Send the items whole" in refused({"model": "m", "input": [*items, {"id": "msg_x"}]}).message
+    flood = {"type": "message", "content": [{"text": {"a": {}}}] * 40_000}
+    assert "too intricate" in refused({"model": "m", "input": [flood, {"id": "msg_1"}]}).message
 
 
 @pytest.mark.parametrize("value", [1, ["resp_1"], {"id": "resp_1"}, True, "a\0b"])
@@ -233,7 +268,7 @@ def test_half_a_surrogate_pair_is_json() -> None:
         st.sampled_from(["input", "tools", "x\u00e9", "metadata", ""]),
         st.recursive(st.none() | TEXTS | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner)),
     ),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=200),
     st.sampled_from([None, True, False]),
     st.booleans(),
 )
@@ -266,3 +301,29 @@ async def test_a_large_body_does_not_hold_the_loop() -> None:
         await read_policy(body.encode())
         counting.cancel()
         assert turns >= 5, kind
+
+
+@pytest.mark.parametrize("model", ["m" * 201, " gpt", "gpt ", "a\nb", "\u00a0gpt", "gpt\u2003"])
+def test_a_model_is_a_name_that_nobody_reads_otherwise(model: str) -> None:
+    """An upstream may trim what is judged and priced here as it stands."""
+    with pytest.raises(ApiError) as refused:
+        read(json.dumps({"model": model}).encode())
+    assert (refused.value.status, refused.value.param) == (400, "model")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","file_id":"\\ud800"}',
+        b'{"model":"m","input":[{"id":"x\\ud800"}]}',
+        b'{"model":"m","\\ud800":{"file_id":"x"}}',
+        b'{"model":"m","file_id":"a","seed":' + b"1" * 5000 + b"}",
+        b'{"model":"m","file_id":"a","seed":' + b"1" * 5000 + b',"x":"' + b"y" * 70_000 + b'"}',
+    ],
+)
+def test_odd_json_is_read_or_refused_in_words(body: bytes) -> None:
+    """Half a surrogate pair, numbers of thousands of digits: JSON allows them; whatever is said of them can be sent."""
+    policy = read(body)
+    assert policy.references
+    for one, param in policy.references.items():
+        assert json.loads(response_not_found(one, param).body())["error"]["param"] == param

@@ -58,10 +58,10 @@ async def _ask(gateway: GatewayUnderTest, secret: str, body: bytes) -> None:
 
 
 async def test_nothing_that_is_said_is_logged_or_stored(
-    upstream: ScriptedUpstream, tmp_path: Path, log: io.StringIO
+    upstream: ScriptedUpstream, tmp_path: Path, front: str, log: io.StringIO
 ) -> None:
     """Answered, refused, failed and broken: neither the log nor any file of the ledger has a word of it."""
-    async with gateway_before(upstream.url, tmp_path) as gateway:
+    async with gateway_before(upstream.url, tmp_path, front=front) as gateway:
         secret = await gateway.create_key(models=("m",))
         for steps in ANSWERS:
             upstream.answer(*steps)

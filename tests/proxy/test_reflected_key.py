@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
 
 from app.core.records import Outcome, State
-from tests.harness import UPSTREAM_KEY, GatewayUnderTest
+from app.proxy import relay
+from tests.harness import UPSTREAM_KEY, GatewayUnderTest, gateway_before
 from tests.proxy.test_passthrough import COMPLETED, CREATED, event
-from tests.scripted_upstream import END, ScriptedUpstream, chunk, json_answer, sse_head
+from tests.scripted_upstream import END, ScriptedUpstream, chunk, head, json_answer, sse_head
 
 STREAM = {"model": "m", "stream": True}
 
@@ -32,6 +38,30 @@ async def test_an_answer_that_contains_the_upstream_key_is_cut(
         assert (await gateway.row(reply.request_id)).true_cost_raw == "0.5"
 
 
+@pytest.mark.parametrize("transport", ["direct", "httpx"])
+async def test_a_slow_body_that_contains_the_upstream_key_is_read_by_one_task(
+    upstream: ScriptedUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """A read was pending when the key was found: it is the one that reads on, and no chunk is lost to another."""
+    monkeypatch.setattr(relay, "WHOLE_BODY_SECONDS", 0.05)
+    go = asyncio.Event()
+    answer = json.dumps({"id": UPSTREAM_KEY, "output": "x" * 1000, "usage": {"cost": 0.5}}).encode()
+    upstream.answer(head(200, [("Content-Length", str(len(answer)))]), answer[:900], go, answer[900:])
+    async with gateway_before(upstream.url, tmp_path, upstream_transport=transport) as gateway:
+        secret = await gateway.create_key()
+        with capture_logs() as logs:
+            async with gateway.post({"model": "m"}, secret) as reply:
+                async with asyncio.timeout(10):
+                    while not any(line["event"] == "upstream_key_reflected" for line in logs):
+                        await asyncio.sleep(0.001)
+                    go.set()
+                    assert UPSTREAM_KEY.encode() not in await reply.reader.read()
+        (row,) = await gateway.settled(1)
+        assert (row.state, row.true_cost_raw) == (State.SETTLED, "0.5")
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+        assert not [name for name in names if name.endswith("Answer.read")]
+
+
 async def test_a_key_renewed_meanwhile_is_watched_for_too(
     gateway: GatewayUnderTest, upstream: ScriptedUpstream
 ) -> None:
@@ -40,8 +70,8 @@ async def test_a_key_renewed_meanwhile_is_watched_for_too(
     body = b'{"model":"m"}'
     upstream.answer(json_answer({"output": UPSTREAM_KEY}, headers=[("x-note", UPSTREAM_KEY)]))
     async with gateway.connect() as reply:
-        head = f"POST /v1/responses HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {secret}\r\n"
-        reply.writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
+        lines = f"POST /v1/responses HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {secret}\r\n"
+        reply.writer.write(f"{lines}Content-Length: {len(body)}\r\n\r\n".encode() + body[:5])
         async with asyncio.timeout(5):
             while not len(gateway.ready.gateway.inflight):
                 await asyncio.sleep(0.001)

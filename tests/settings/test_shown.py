@@ -51,7 +51,7 @@ def test_values_are_told_as_they_were_set() -> None:
 
 def test_a_secret_is_only_set() -> None:
     """So is a URL with credentials; what may be shown or printed of them has no word of it."""
-    found = settings_in_force(Settings(**SECRETS, upstream_proxy=PROXY))  # type: ignore[arg-type]
+    found = settings_in_force(Settings(**SECRETS, upstream_transport="httpx", upstream_proxy=PROXY))  # type: ignore[arg-type]
     secret = {name: setting for name, setting in found.items() if setting.secret is not None}
     assert {name: setting.secret for name, setting in secret.items()} == {
         "IMAGEROUTER_API_KEY": SECRETS["imagerouter_api_key"],

@@ -32,22 +32,31 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "host": ("::1", "::1"),
     "port": ("8123", 8123),
     "public_url": ("https://gateway.example", "https://gateway.example"),
+    "trusted_proxies": ("10.0.0.0/8, 192.0.2.7", ["10.0.0.0/8", "192.0.2.7"]),
     "tls_cert_file": (str(CERTIFICATE), str(CERTIFICATE)),
     "tls_key_file": (str(KEY_FILE), str(KEY_FILE)),
     "admin_token": ("Zq8wL2vN5xC7bM1aS4dF6gH9jK3pR0tY", "Zq8wL2vN5xC7bM1aS4dF6gH9jK3pR0tY"),
     "request_bytes_max": ("2048", 2048),
     "bodies_bytes_max": ("1000000000", 1_000_000_000),
+    "answers_bytes_max": ("2000000", 2_000_000),
     "concurrency_max": ("7", 7),
+    "connections_max": ("9", 9),
+    "connections_per_address_max": ("19", 19),
     "on_client_disconnect": ("cancel", "cancel"),
     "client_gone_seconds": ("14", 14),
     "client_stall_seconds": ("15", 15),
     "stream_error_event": ("false", False),
+    "references_scope": ("team", "team"),
+    "unknown_references": ("allow", "allow"),
+    "references_days": ("30", 30),
     "allow_conversations": ("true", True),
+    "allow_background": ("true", True),
     "shutdown_delay_seconds": ("16", 16),
     "shutdown_grace_seconds": ("17", 17),
     "database_url": ("sqlite:////elsewhere/other.db", "sqlite:////elsewhere/other.db"),
     "durability": ("power", "power"),
     "settle_wait_seconds": ("18", 18),
+    "retention_days": ("400", 400),
     "timezone": ("Europe/Berlin", "Europe/Berlin"),
     "billing": ("TRUE_COST", "true_cost"),
     "unknown_counts": ("nothing", "nothing"),
@@ -61,11 +70,16 @@ OTHERS: dict[str, tuple[str, Any]] = {
     "key": ("irg_0000", "irg_0000"),
 }
 JUDGED_TOGETHER = {
-    *("tls_cert_file", "tls_key_file", "request_bytes_max", "bodies_bytes_max", "upstream_url", "allow_plain_upstream")
+    *("upstream_proxy", "upstream_transport"),
+    *("tls_cert_file", "tls_key_file", "request_bytes_max", "bodies_bytes_max", "upstream_url", "allow_plain_upstream"),
 }
 NAMES = sorted(Settings.model_fields)
-# Alone, one of these two is a fault of its own.
-BESIDE = {"tls_cert_file": {"tls_key_file": str(KEY_FILE)}, "tls_key_file": {"tls_cert_file": str(CERTIFICATE)}}
+# Alone, one of these is a fault of its own.
+BESIDE = {
+    "upstream_proxy": {"upstream_transport": "httpx"},
+    "tls_cert_file": {"tls_key_file": str(KEY_FILE)},
+    "tls_key_file": {"tls_cert_file": str(CERTIFICATE)},
+}
 
 Write = Callable[[str, str], Path]
 

@@ -108,6 +108,12 @@ def test_a_simulator_says_where_it_is_and_ends_orderly(tmp_path: Path) -> None:
     assert (tmp_path / "bill").read_bytes().count(b"\n") == 1
 
 
+def test_the_bill_of_a_child_that_nobody_asked_yet_is_empty(tmp_path: Path) -> None:
+    """Who reads it first waits until there is one."""
+    with SimulatorChild(tmp_path / "bill") as child:
+        assert child.bill().answers == ()
+
+
 def test_a_taken_port_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 and a sentence."""
     with SimulatorChild(tmp_path / "bill") as running:

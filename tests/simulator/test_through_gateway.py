@@ -45,8 +45,8 @@ RETRIED = {
 
 
 @pytest.fixture
-async def gateway(simulator: SimulatorUnderTest, tmp_path: Path) -> AsyncIterator[GatewayUnderTest]:
-    async with gateway_before(simulator.url, tmp_path) as running:
+async def gateway(simulator: SimulatorUnderTest, tmp_path: Path, front: str) -> AsyncIterator[GatewayUnderTest]:
+    async with gateway_before(simulator.url, tmp_path, front=front) as running:
         await running.create_key()
         yield running
 
@@ -89,10 +89,10 @@ async def test_nobody_gets_what_stood_behind_anothers_answer(
 
 @pytest.mark.parametrize(("megabytes", "stream"), [(50, False), (50, True), (70, False)])
 async def test_an_event_of_fifty_megabytes_is_relayed_and_booked(
-    gateway: GatewayUnderTest, simulator: SimulatorUnderTest, megabytes: int, stream: bool
+    gateway: GatewayUnderTest, simulator: SimulatorUnderTest, front: str, megabytes: int, stream: bool
 ) -> None:
     """Byte for byte; what is larger than anybody can hold is relayed, too, and its cost is unknown."""
-    marker, digest = f"{megabytes} MB {stream}", hashlib.sha256()
+    marker, digest = f"{megabytes} MB {stream} {front}", hashlib.sha256()
     body = {"model": f"sim/big-event:{megabytes}", "input": "?", "stream": stream, "metadata": {"marker": marker}}
     async with gateway.post(body, gateway.secrets["alice"]) as reply:
         async with asyncio.timeout(60):

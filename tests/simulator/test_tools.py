@@ -66,7 +66,6 @@ def test_a_result_belongs_to_a_call_of_this_turn_or_an_earlier_one() -> None:
     """In the input, or in the stored conversation."""
     check_tools(asked(input=[CALL, RESULT]), ())
     check_tools(asked(input=[RESULT]), (CALL,))
-    check_tools(asked(input=[{"type": "item_reference", "id": "fc_1"}, RESULT]), ())
 
 
 async def test_a_conversation_is_kept_with_its_input(simulator: SimulatorUnderTest) -> None:
@@ -94,3 +93,31 @@ async def test_what_was_said_before_changes_the_answer(simulator: SimulatorUnder
 
     assert await after("Once upon a time") == await after("Once upon a time")
     assert await after("Once upon a time") != await after("Never")
+
+
+async def test_items_are_stored_by_their_ids(simulator: SimulatorUnderTest) -> None:
+    """A call that is only referred to is the call, with or without a type; one that is deleted or unstored is none."""
+    first = (await simulator.post("sim/fast", tools=TOOLS)).json()
+    call = first["output"][0]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "done"}
+    for reference in ({"type": "item_reference", "id": call["id"]}, {"id": call["id"]}):
+        second = (await simulator.post("sim/fast", input=[reference, result])).json()
+        assert second["output"][0]["content"][0]["text"].startswith("The function said: done")
+    unstored = (await simulator.post("sim/fast", tools=TOOLS, store=False)).json()["output"][0]["id"]
+    await simulator.client.delete(f"/v1/openai/responses/{first['id']}")
+    for gone in (unstored, call["id"], "fc_invented"):
+        refused = await simulator.post("sim/fast", input=[{"type": "item_reference", "id": gone}, result])
+        assert (refused.status_code, refused.json()["error"]["message"]) == (400, f"Item with id '{gone}' not found.")
+
+
+async def test_an_account_has_what_it_stored_alone(simulator: SimulatorUnderTest) -> None:
+    """Another upstream key finds neither the response nor its items."""
+    first = (await simulator.post("sim/fast")).json()
+    stranger = {"authorization": "Bearer of-another-account"}
+    path = f"/v1/openai/responses/{first['id']}"
+    for fields in ({"previous_response_id": first["id"]}, {"input": [{"id": first["output"][0]["id"]}]}):
+        assert (await simulator.post("sim/fast", **fields)).status_code == 200
+        assert (await simulator.post("sim/fast", headers=stranger, **fields)).status_code == 400
+    assert (await simulator.client.get(path, headers=stranger)).status_code == 404
+    assert (await simulator.client.delete(path, headers=stranger)).status_code == 404
+    assert (await simulator.client.get(path)).status_code == 200

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.budgets import ALWAYS_TO_MS, BudgetPeriod, Span, span_of
 from app.core.clock import from_ms, to_ms
-from app.core.holds import Billing, Counting, Sample, hold, tokens_held
+from app.core.holds import Billing, Counting, Sample, hold, most_of, tokens_held
 from app.core.limits import Limits
 from app.core.records import (
     Admitted,
@@ -189,15 +189,17 @@ class Books:
 
     def _set_aside(self, intent: Intent, owners: list[Owner]) -> tuple[int, int]:
         billing = self.counting.billing
-        samples = [
-            Sample(entry.cost(billing), entry.tokens)
-            for entry in self.entries.values()
-            if (entry.key_id, entry.model, entry.state) == (intent.key_id, intent.model, State.SETTLED)
-        ]
+        most = most_of(
+            [
+                Sample(entry.cost(billing), entry.tokens)
+                for entry in self.entries.values()
+                if (entry.key_id, entry.model, entry.state) == (intent.key_id, intent.model, State.SETTLED)
+            ]
+        )
         tpm = [owner.limits.tpm for owner in owners if owner.limits.tpm is not None]
         return (
-            hold(intent.asked, samples) if any(owner.budgets for owner in owners) else 0,
-            min(*tpm, tokens_held(intent.asked, samples)) if tpm else 0,
+            hold(intent.asked, most) if any(owner.budgets for owner in owners) else 0,
+            min(*tpm, tokens_held(intent.asked, most)) if tpm else 0,
         )
 
     def _in_the_way(self, owner: Owner, at_ms: int, now_ms: int, held: int, tokens: int) -> Iterator[_Violation]:

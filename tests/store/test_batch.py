@@ -144,17 +144,6 @@ async def test_a_response_belongs_to_the_key_that_made_it(store: Store) -> None:
     assert strange == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference="resp_\ud800\0")
 
 
-async def test_a_response_id_that_comes_twice_stays_with_the_first_key(store: Store) -> None:
-    """An upstream that repeats an id gives nobody a door to another key's response."""
-    alice, bob = await a_holder(store, "alice"), await a_holder(store, "bob")
-    for holder in (alice, bob):
-        intent = holder.intent()
-        await store.admit(intent)
-        await store.settle(settled(intent.request_id, reading={"response_id": "resp_same"}), 1)
-    assert isinstance(await store.admit(alice.intent(references=("resp_same",))), Admitted)
-    assert isinstance(await store.admit(bob.intent(references=("resp_same",))), Refused)
-
-
 @pytest.mark.parametrize(
     "reading",
     [

@@ -28,6 +28,7 @@ from app.core.holds import Billing, Counting
 from app.core.limits import GATEWAY, Limits
 from app.core.owners import KeyChange, LimitsChange
 from app.core.records import Admitted, Scope, State
+from tests.scratch import SCRATCH
 from tests.store.entries import Elsewhere, Holder, crashed_copy
 from tests.store.limited import LimitedLedger, utc
 from tests.store.limits_books import Books
@@ -61,7 +62,7 @@ class LimitsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.directory = Path(tempfile.mkdtemp(prefix="irg-limits-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="irg-limits-", dir=SCRATCH))
         self.crashes = self.outages = 0
         self.holders: dict[str, Holder] = {}
         self.ledger = LimitedLedger(self.directory / "0" / "gateway.db", STARTS[0])
@@ -280,7 +281,7 @@ class LimitsMachine(RuleBasedStateMachine):
 TestLimitsMachine = LimitsMachine.TestCase
 _LONG = settings.get_current_profile_name() == "long"
 TestLimitsMachine.settings = settings(
-    max_examples=1000 if _LONG else 20,
+    max_examples=settings().max_examples // (2 if _LONG else 5),
     stateful_step_count=100 if _LONG else 30,
     deadline=None,
     # To make a failure small takes longer than a test may.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -68,11 +67,11 @@ async def test_an_old_budget_is_as_quick_as_a_new_one(ledger: LimitedLedger) -> 
         await ledger.admit(alice)
         ledger.clock.move(days=1)
     since_ms = to_ms(ledger.clock.at)
-    asked = (json.dumps([[alice.key.id, since_ms]]),)
+    asked, text = (alice.key.id, since_ms), limit_statements.BUDGETS.text(1)
 
     def looked_at(connection: Connection) -> tuple[list[str], int]:
-        found = connection.exec_driver_sql(limit_statements.BUDGETS, asked).all()
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {limit_statements.BUDGETS}", asked).all()
+        found = connection.exec_driver_sql(text, asked).all()
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", asked).all()
         return [row[-1] for row in plan], len(found)
 
     steps, count = await ledger.store.read(looked_at)

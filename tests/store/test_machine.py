@@ -39,6 +39,7 @@ from app.core.records import Admitted, Intent, RefusalReason, Refused, State
 from app.core.windows import Period
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store
+from tests.scratch import SCRATCH
 from tests.store.entries import Elsewhere, crashed_copy, free, rows, settled, unknown
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.directory = Path(tempfile.mkdtemp(prefix="irg-machine-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="irg-machine-", dir=SCRATCH))
         self.path = self.directory / "0" / "gateway.db"
         self.crashes = self.outages = 0
         self.store: Store = self.run(open_store(self.path))
@@ -261,4 +262,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
-TestLedgerMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+TestLedgerMachine.settings = settings(max_examples=settings().max_examples // 10, stateful_step_count=20, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from app.accounts.keyring import Keyring
 from app.core.records import Admitted, State
+from app.store import engine, writer
 from app.store.engine import open_store
 from app.store.port import LedgerUnavailable, Store
 from app.store.spool import Spool
@@ -46,6 +48,37 @@ async def test_a_locked_database_refuses_new_requests_quickly(store: Store, path
     await until(lambda: store.healthy)
     assert await rows(store) == {}
     assert isinstance(await store.admit(alice.intent()), Admitted)
+
+
+async def test_a_writer_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that answers nothing at all: the request is refused in time; if it was written in the end, it is free."""
+    monkeypatch.setattr(engine, "ADMIT_WAIT_SECONDS", 0.2)
+    alice = await a_holder(store)
+    back = threading.Event()
+    hanging = asyncio.ensure_future(store.change(lambda connection: back.wait(20)))
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    with pytest.raises(LedgerUnavailable):
+        await store.admit(alice.intent())
+    assert time.monotonic() - started < 5
+    back.set()
+    assert await hanging
+    for _ in range(2):  # behind the closing of what was admitted for nobody
+        await store.change(lambda connection: None)
+    assert {found.state for found in (await rows(store)).values()} <= {State.FREE}
+
+
+async def test_a_writer_at_work_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind many others a request waits longer than a hanging disk gets: it is written, not refused."""
+    monkeypatch.setattr(engine, "ADMIT_WAIT_SECONDS", 0.4)
+    monkeypatch.setattr(writer, "BATCH_OPERATIONS_MAX", 1)
+    alice = await a_holder(store)
+    started = time.monotonic()
+    others = [asyncio.ensure_future(store.change(lambda connection: time.sleep(0.1))) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert isinstance(await store.admit(alice.intent()), Admitted)
+    assert time.monotonic() - started > 0.8
+    await asyncio.gather(*others)
 
 
 async def test_a_settlement_waits_then_goes_to_the_spool_then_to_the_database(store: Store, path: Path) -> None:

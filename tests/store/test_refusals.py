@@ -18,7 +18,7 @@ from app.accounts.keyring import Keyring
 from app.core.budgets import Budget, BudgetPeriod
 from app.core.limits import Limits
 from app.core.owners import KeyChange
-from app.core.records import Admitted, Asked, LimitHit, RefusalReason, Refused, Scope
+from app.core.records import Admitted, Asked, LimitHit, ReferenceRules, RefusalReason, Refused, Scope
 from app.core.refused import RefusalFilter, RefusalReport
 from app.core.windows import bucket_start
 from app.store import refusals, writer
@@ -100,6 +100,19 @@ async def test_each_reason_keeps_its_own_facts(ledger: Ledger) -> None:
     assert found[RefusalReason.RESPONSE_NOT_FOUND].reference == "resp_x"
     assert [one.hit for one in found.values()].count(None) == 3
     assert found[RefusalReason.KEY_REFUSED].key == "gone"
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("text", ["tell me a secret", "PROMPT\n", "x" * 129, "\ud800", ""])
+async def test_what_is_no_id_is_not_held(ledger: Ledger, path: Path, text: str, unknown: bool) -> None:
+    """A prompt in an id's place is refused, and stored nowhere."""
+    alice = await a_holder(ledger.store)
+    ident = await ledger.refuse(alice, references=(text,), rules=ReferenceRules(unknown=unknown))
+    found = await ledger.store.read(refusals.find_refusal, ident)
+    assert (found.reason, found.reference) == (RefusalReason.RESPONSE_NOT_FOUND, None)
+    await ledger.store.aclose()
+    kept = b"".join(file.read_bytes() for file in path.parent.glob("gateway.db*"))
+    assert len(text) < 6 or text.strip().encode() not in kept
 
 
 async def test_a_refusal_is_found_by_its_id_and_its_key_alone(ledger: Ledger) -> None:

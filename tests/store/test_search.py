@@ -13,9 +13,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from app.accounts.corrections import Corrections, resolution
 from app.accounts.keyring import Keyring
@@ -23,8 +23,12 @@ from app.core.patterns import model_allowed
 from app.core.records import Outcome, Reading, State
 from app.core.views import RequestFilter, RequestRecord
 from app.store.engine import open_store
+from app.store.hot import raw_of
 from app.store.port import Store
+from app.store.queries import find_request
+from app.store.schema import STRETCH_BITS, requests
 from app.store.search import Effort, list_requests
+from tests.scratch import SCRATCH
 from tests.store.entries import a_holder, free, rows, settled, unknown
 
 BEGIN = datetime(2026, 10, 30, tzinfo=UTC)
@@ -67,7 +71,13 @@ async def fill(store: Store, seed: int, count: int = 120) -> list[RequestRecord]
     for record in (await rows(store)).values():
         if record.state is State.UNKNOWN and chance.random() < 0.4:
             await corrections.resolve([record.id], resolution(chance.choice(COSTS), None, by="test", reason="told"))
+    await store.change(_spread)
     return sorted((await rows(store)).values(), key=lambda record: record.id, reverse=True)
+
+
+def _spread(connection: Connection) -> None:
+    """As if many others had been closed between any two: their costs and ids lie in several stretches of an index."""
+    connection.execute(update(requests).values(closed_seq=requests.c.closed_seq * 1000))
 
 
 def meets(record: RequestRecord, wanted: RequestFilter) -> bool:
@@ -134,7 +144,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.directory = tempfile.TemporaryDirectory(prefix="irg-search-")
+        self.directory = tempfile.TemporaryDirectory(prefix="irg-search-", dir=SCRATCH)
         self.store = self.run(open_store(Path(self.directory.name) / "gateway.db"))
         self.records: list[RequestRecord] = self.run(fill(self.store, 3))
 
@@ -160,7 +170,6 @@ def test_the_choices_cover_every_condition() -> None:
     assert CHOICES.keys() == {field.name for field in fields(RequestFilter)}
 
 
-@settings(max_examples=150)
 @given(wanted=WANTED, limit=st.sampled_from([1, 4, 50]), oldest_first=st.booleans(), effort=st.sampled_from(EFFORTS))
 def test_pages_hold_what_a_look_at_every_row_finds(
     ledger: Ledger, wanted: dict[str, Any], limit: int, oldest_first: bool, effort: Effort
@@ -185,6 +194,18 @@ def test_each_condition_alone(ledger: Ledger, name: str) -> None:
     assert some
 
 
+def test_a_request_is_found_by_each_of_its_ids_wherever_it_lies(ledger: Ledger) -> None:
+    """Ours, the response's and the upstream's: of several requests with the same one, the newest; of one key or all."""
+    newest: dict[tuple[str | None, str], str] = {}
+    for record in ledger.records:
+        for ident in filter(None, (record.id, record.response_id, record.upstream_request_id)):
+            newest.setdefault((None, ident), record.id)
+            newest.setdefault((record.key_id, ident), record.id)
+    for (key_id, ident), expected in newest.items():
+        assert ledger.run(ledger.store.read(find_request, ident, key_id)).id == expected
+    assert len({(record.closed_seq or 0) >> STRETCH_BITS for record in ledger.records}) > 10
+
+
 def test_a_page_that_ends_early_says_where_to_go_on(ledger: Ledger) -> None:
     """Nothing found yet is not the end."""
 
@@ -195,3 +216,46 @@ def test_a_page_that_ends_early_says_where_to_go_on(ledger: Ledger) -> None:
     page = ledger.run(ledger.store.read(first_page))
     assert page.items == ()
     assert page.next is not None
+
+
+STEPS_AT_ONCE = 100
+
+
+def _steps_of(connection: Connection, wanted: RequestFilter) -> int:
+    """How many steps of SQLite's machine a page takes, in hundreds. It must find nothing."""
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    raw_of(connection).set_progress_handler(count, STEPS_AT_ONCE)
+    page = list_requests(connection, wanted, None, 10, effort=Effort(few_rows=50))
+    raw_of(connection).set_progress_handler(None, 0)
+    assert page.items == ()
+    return counted[0]
+
+
+def _multiply(connection: Connection, request_id: str, first: int, last: int) -> None:
+    """So many older requests like this one."""
+    columns = ", ".join(column.name for column in requests.c if column.name not in ("id", "closed_seq"))
+    connection.exec_driver_sql(
+        f"WITH RECURSIVE n(i) AS (VALUES ({first}) UNION ALL SELECT i + 1 FROM n WHERE i < {last}) "
+        f"INSERT INTO requests (id, closed_seq, {columns}) SELECT printf('req_0%025d', i), i, {columns} "
+        "FROM n, requests WHERE requests.id = ?",
+        (request_id,),
+    )
+
+
+@pytest.mark.parametrize("wanted", [{"cost_min_picodollars": 1}, {"ident": "resp_"}])
+async def test_a_short_period_is_no_reason_to_look_at_every_cost_or_id(store: Store, wanted: dict[str, Any]) -> None:
+    """They are in no order of time: of many that fit none may lie in the period, and a walk through it is quick."""
+    alice = await a_holder(store)
+    intent = alice.intent(BEGIN)
+    await store.admit(intent)
+    await store.settle(settled(intent.request_id), 1)
+    await store.change(_multiply, intent.request_id, 2, 500)
+    later = RequestFilter(**wanted, from_at=BEGIN + timedelta(days=1))
+    of_some = await store.read(_steps_of, later)
+    await store.change(_multiply, intent.request_id, 501, 5_000)
+    assert await store.read(_steps_of, later) < 1.5 * of_some

@@ -27,13 +27,7 @@ AT = datetime(2026, 9, 30, 12, tzinfo=UTC)
 def ledger_of_0001(path: Path) -> None:
     """The first version's schema, with three requests over two days and their roll-ups."""
     make_file(path)
-    writing = WritingConnection(path, "process")
-    assert current_revision(writing.sql) is None
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = writing.sql
-    command.upgrade(config, "0001")
-    writing.close()
+    bring_to(path, "0001")
     database = sqlite3.connect(path, isolation_level=None)
     database.execute(
         "INSERT INTO keys (id, name, tags, models, state, created_at) VALUES ('key_1', 'a', '[]', '[]', ?, 1)",
@@ -53,6 +47,16 @@ def ledger_of_0001(path: Path) -> None:
             (to_ms(at), state, cost or 0, cost or 0, cost is None, cost is None),
         )
     database.close()
+
+
+def bring_to(path: Path, revision: str) -> None:
+    writing = WritingConnection(path, "process")
+    assert (current_revision(writing.sql) or "") < revision
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = writing.sql
+    command.upgrade(config, revision)
+    writing.close()
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata"])
@@ -79,3 +83,22 @@ async def test_a_ledger_of_0001_is_brought_up_to_date(path: Path, zone: str) -> 
     found = sqlite3.connect(path)
     assert found.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
     found.close()
+
+
+async def test_what_persons_said_is_kept(path: Path) -> None:
+    """Adjustments are moved into a new table, which no longer refers to requests, each as it was."""
+    ledger_of_0001(path)
+    bring_to(path, "0007")
+    database = sqlite3.connect(path, isolation_level=None)
+    (lost,) = database.execute("SELECT id FROM requests WHERE state = 'unknown'").fetchone()
+    said = [
+        ("adj_1", lost, 1, 5, 1, 10, 20, 1, "ann", "told", "key_1", None, "[]", "m"),
+        ("adj_2", lost, 2, 6, 1, -3, 0, 0, "bob", "\u00fc", "key_1", None, "[]", "m"),
+    ]
+    database.executemany(f"INSERT INTO adjustments VALUES ({', '.join('?' * len(said[0]))})", said)
+    database.close()
+    await (await open_store(path)).aclose()
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT * FROM adjustments ORDER BY id").fetchall() == said
+    assert database.execute("PRAGMA foreign_key_list(adjustments)").fetchall() == []
+    database.close()

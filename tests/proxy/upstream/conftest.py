@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from app.proxy.upstream.connecting import Connecting
+from app.proxy.upstream.direct import DirectUpstream
 from app.proxy.upstream.httpx import HttpxUpstream
-from app.proxy.upstream.httpx_answer import Connecting
-from app.proxy.upstream.port import Answer, Upstream, UpstreamRequest
+from app.proxy.upstream.port import Answer, Upstream, UpstreamHead, UpstreamRequest
 from tests.scripted_upstream import ScriptedUpstream
 
-TRANSPORTS: dict[str, Callable[[Connecting], Upstream]] = {"httpx": HttpxUpstream}
+TRANSPORTS: dict[str, Callable[[Connecting], Upstream]] = {"httpx": HttpxUpstream, "direct": DirectUpstream}
+
+THROUGH_PROXIES = {"httpx"}
 
 # Longer than anything takes, shorter than a test's patience.
 PATIENT: dict[str, Any] = {
@@ -42,6 +45,10 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     made: list[Upstream] = []
 
     def make(origin: str, **changes: Any) -> Upstream:
+        if "proxy" in changes and request.param not in THROUGH_PROXIES:
+            with pytest.raises(ValueError, match="proxy"):
+                TRANSPORTS[request.param](Connecting(origin=origin, **{**PATIENT, **changes}))
+            pytest.skip("this transport goes through no proxy, and says so")
         made.append(TRANSPORTS[request.param](Connecting(origin=origin, **{**PATIENT, **changes})))
         return made[-1]
 
@@ -59,13 +66,8 @@ async def scripted() -> AsyncIterator[ScriptedUpstream]:
 
 
 def asking(body: bytes = b'{"model":"m"}', *extra: tuple[bytes, bytes]) -> UpstreamRequest:
-    headers = (
-        (b"Host", b"upstream.test"),
-        (b"Authorization", b"Bearer upstream-key"),
-        (b"Content-Length", str(len(body)).encode()),
-        *extra,
-    )
-    return UpstreamRequest(headers, body)
+    headers = ((b"Host", b"upstream.test"), (b"Authorization", b"Bearer upstream-key"), *extra)
+    return UpstreamRequest(UpstreamHead(headers), body)
 
 
 async def whole(answer: Answer) -> bytes:

@@ -62,10 +62,11 @@ async def test_abort_wakes_a_pending_read(scripted: ScriptedUpstream, connect: C
 
 async def test_abort_comes_before_what_was_not_read_yet(scripted: ScriptedUpstream, connect: Connect) -> None:
     """After an abort nothing more is delivered, not even what has arrived."""
-    sent = asyncio.Event()
-    scripted.answer(sse_head(), chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n"), reached(sent), UNTIL_GONE)
+    go, sent = asyncio.Event(), asyncio.Event()
+    scripted.answer(sse_head(), chunk(b"data: 1\n\n"), go, chunk(b"data: 2\n\n"), reached(sent), UNTIL_GONE)
     answer = await connect(scripted.url).open(asking())
     assert await answer.read() == b"data: 1\n\n"
+    go.set()
     await sent.wait()
     answer.abort()
     await aborted(asyncio.ensure_future(answer.read()))

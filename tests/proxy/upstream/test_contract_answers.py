@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from app.proxy.upstream.port import Framing
+from app.proxy.upstream.port import Framing, UpstreamRequest
 from tests.proxy.upstream.conftest import Connect, ask, asking, whole
 from tests.scripted_upstream import (
     CLOSE,
@@ -26,13 +26,13 @@ from tests.scripted_upstream import (
 
 
 async def test_the_request_goes_up_as_given(scripted: ScriptedUpstream, connect: Connect) -> None:
-    """The fixed path, the given headers in their order and nothing else, the body byte for byte."""
+    """The fixed path, the given headers in their order, the length and nothing else, the body byte for byte."""
     request = asking(b'{"model":"\xc3\xa9"}', (b"X-One", b"1"), (b"x-One", b"2"))
     await whole(await connect(scripted.url).open(request))
     seen = scripted.requests[0]
     assert seen.raw_head == (
         b"POST /v1/openai/responses HTTP/1.1\r\nHost: upstream.test\r\nAuthorization: Bearer upstream-key\r\n"
-        b"Content-Length: 14\r\nX-One: 1\r\nx-One: 2\r\n\r\n"
+        b"X-One: 1\r\nx-One: 2\r\ncontent-length: 14\r\n\r\n"
     )
     assert seen.body == request.body
 
@@ -53,6 +53,31 @@ async def test_the_head_comes_back_in_order(scripted: ScriptedUpstream, connect:
         (b"content-length", b"0"),
     ]
     assert await whole(answer) == b""
+
+
+async def test_the_length_of_a_body_is_its_own(scripted: ScriptedUpstream, connect: Connect) -> None:
+    """One head serves requests with different bodies."""
+    upstream, upward = connect(scripted.url), asking().head
+    for body in (b"{}", b"x" * 200_000, b"{ }"):
+        await whole(await upstream.open(UpstreamRequest(upward, body)))
+    told = [(request.header(b"content-length"), request.body) for request in scripted.requests]
+    assert told == [(b"2", b"{}"), (b"200000", b"x" * 200_000), (b"3", b"{ }")]
+
+
+async def test_what_is_all_there_may_be_taken_at_once(scripted: ScriptedUpstream, connect: Connect) -> None:
+    """Or there is something to wait for; either way all of it comes once. Half of it is never taken for all."""
+    body, go = b'{"ok":1}', asyncio.Event()
+    scripted.answer(json_answer(body))
+    scripted.answer(json_answer(body)[:-3], go, json_answer(body)[-3:])
+    upstream = connect(scripted.url)
+    answer = await upstream.open(asking())
+    taken = answer.take_whole()
+    assert (taken or b"") + await whole(answer) == body
+    assert taken in (None, body)
+    answer = await upstream.open(asking())
+    assert answer.take_whole() is None
+    go.set()
+    assert await whole(answer) == body
 
 
 async def test_content_length(scripted: ScriptedUpstream, connect: Connect) -> None:

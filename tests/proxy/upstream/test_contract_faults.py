@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.proxy.upstream.port import Fault, UpstreamError, UpstreamRequest, UpstreamTimeout
+from app.proxy.upstream.port import Fault, UpstreamError, UpstreamHead, UpstreamRequest, UpstreamTimeout
 from tests.proxy.upstream.conftest import Connect, ask, asking
 from tests.proxy.upstream.middle import Middle
 from tests.scripted_upstream import (
@@ -106,8 +106,9 @@ async def test_one_more_try_may_help(connect: Connect) -> None:
 
 async def test_headers_that_cannot_be_sent(scripted: ScriptedUpstream, connect: Connect) -> None:
     """A line break in a value: nothing is written, nothing of it is said."""
+    head = UpstreamHead(((b"Host", b"x"), (b"A", b"secret\r\nB: 1")))
     with pytest.raises(UpstreamError) as failure:
-        await connect(scripted.url).open(UpstreamRequest(((b"Host", b"x"), (b"A", b"secret\r\nB: 1")), b""))
+        await connect(scripted.url).open(UpstreamRequest(head, b""))
     assert told(failure) == (Fault.PROTOCOL, False, UpstreamError)
     assert scripted.requests == []
 

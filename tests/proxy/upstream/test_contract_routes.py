@@ -9,7 +9,7 @@ import random
 import pytest
 
 from app.proxy.upstream import make_upstream
-from app.proxy.upstream.httpx_answer import Connecting
+from app.proxy.upstream.connecting import Connecting
 from app.proxy.upstream.port import Fault, UpstreamError, UpstreamTimeout
 from app.settings import Settings
 from tests.proxy.upstream.conftest import Connect, ask, asking, whole

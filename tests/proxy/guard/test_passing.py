@@ -1,0 +1,71 @@
+"""What is passed on without a message is what the cycle would have sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from app.proxy.guard import Connection
+from app.proxy.guard.cycle import Cycle
+
+
+class Sink(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+
+class Below:
+    """The wire of a connection, as far as passing on needs one."""
+
+    def __init__(self) -> None:
+        self.sink = Sink()
+        self.transport: asyncio.Transport = self.sink
+        self.flow = FlowControl(self.transport)
+
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def close_behind_answer(self) -> None: ...
+
+    def on_response_complete(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def take_body(self) -> bytes | None: ...
+
+    def answer_nobody(self) -> None: ...
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=40_000), st.booleans()), max_size=8))
+async def test_both_ways_write_the_same_bytes(pieces: list[tuple[bytes, bool]]) -> None:
+    """Mixed in any order, behind the same head."""
+    mixed, plain = Below(), Below()
+    connection = Connection(mixed)
+    for below in (mixed, plain):
+        cycle = Cycle(below, {"method": "POST"}, keep_alive=True)
+        await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece, passed in pieces:
+            if passed and below is mixed:
+                connection.pass_on(piece)
+            else:
+                await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+    assert mixed.sink.written == plain.sink.written
+
+
+def test_nothing_flows_to_nobody() -> None:
+    """Where there is no wire, or no client any more, everything takes the long way."""
+    assert not Connection().flowing
+    connection = Connection(Below())
+    assert connection.flowing
+    connection.lost()
+    assert not connection.flowing
