@@ -33,6 +33,8 @@ RUN python -m pip uninstall --yes --quiet pip \
     && useradd --uid 10001 --gid irg --no-create-home --home-dir /data --shell /usr/sbin/nologin irg \
     && install --directory --owner=irg --group=irg --mode=0700 /data
 COPY --from=builder /opt/irg /opt/irg
+# What the image is made of, the base's packages included, for those who check it (CycloneDX 1.6).
+RUN /opt/irg/bin/python -m app.cli.sbom /opt/irg/sbom.cdx.json
 ENV PATH=/opt/irg/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
