@@ -19,7 +19,7 @@ _HEAD_BYTES, _TAIL_BYTES = 256, 64
 
 # The beginning of an event whose number surely counts, wherever its data ends; its name, if by that its data is of
 # no interest.
-_IN_HEAD = re.compile(rb'(?:event: ?+(response\.)?+[^\r\n]*+\r?\n)?+data:[^\r\n]{0,200}?"sequence_number"')
+_IN_HEAD = re.compile(rb'(?:event: ?+(response\.)?[^\r\n]*+\r?\n)?data:[^\r\n]{0,200}?"sequence_number"')
 
 # Of events that were passed over so much is kept at the most, to find a number in if it is asked for.
 _KEPT_BYTES_MAX = 1024

@@ -34,13 +34,14 @@ _GAP = re.compile(rb"[ \t\n\r,]*+")
 _COLON = re.compile(rb"[ \t\n\r]*+:[ \t\n\r]*+")
 _SCALAR = re.compile(rb'[^\s"{}\[\],:]++')
 
-# Bites of a bounded size, a millisecond at the most.
+# Bites of a bounded size, a millisecond at the most. Alternatives exclude each other, so that nothing is tried twice
+# although they are repeated greedily: possessively, Python 3.11 matches them wrongly before 3.11.5.
 _TEXT = rb'[^"\\]{0,%d}+' % STRING_BYTES_MAX
-_STRING = rb'"' + _TEXT + rb"(?:\\.[^\"\\]{0,64}+){0,32}+" + rb'"'
-_FLAT = rb"\[[^\"{}\[\]]{0,256}+\]|\{(?:[^\"{}\[\]]{1,256}+|" + _STRING + rb"){0,32}+\}"
-_SHALLOW = re.compile(rb'(?:[^"{}\[\]]{1,4096}+|' + _STRING + rb"|" + _FLAT + rb"){0,128}+", re.DOTALL)
-_SHORT_STRINGS = re.compile(rb'(?:[^"]{1,4096}+|' + _STRING + rb"){0,256}+", re.DOTALL)
-_IN_STRING = re.compile(rb"(?:[^\"\\]{1,256}+|\\.){0,256}+", re.DOTALL)
+_STRING = rb'"' + _TEXT + rb"(?:\\.[^\"\\]{0,64}+){0,32}" + rb'"'
+_FLAT = rb"\[[^\"{}\[\]]{0,256}+\]|\{(?:[^\"{}\[\]]{1,256}+|" + _STRING + rb"){0,32}\}"
+_SHALLOW = re.compile(rb'(?:[^"{}\[\]]{1,4096}+|' + _STRING + rb"|" + _FLAT + rb"){0,128}", re.DOTALL)
+_SHORT_STRINGS = re.compile(rb'(?:[^"]{1,4096}+|' + _STRING + rb"){0,256}", re.DOTALL)
+_IN_STRING = re.compile(rb"[^\"\\]{0,65535}+(?:\\.[^\"\\]{0,255}+){0,256}", re.DOTALL)
 
 
 class TooIntricate(ValueError):
