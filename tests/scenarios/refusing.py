@@ -190,10 +190,10 @@ async def _hold(books: Books) -> str:
 
 
 def _crowded(books: Books) -> Before:
-    """A minute that is full whenever the client comes, and for a second and a half more."""
+    """A minute that is full whenever the client comes, and for two seconds more."""
 
     async def before(_: int) -> None:
-        await books.fill_minute(58.5)
+        await books.fill_minute(58.0)
 
     return before
 
@@ -219,7 +219,7 @@ def _passing(books: Books, reason: str) -> Before:
     async def before(count: int) -> None:
         if reason == "requests_per_minute":
             if count == 0:
-                await books.end(await books.begin(age_seconds=58.5))
+                await books.end(await books.begin(age_seconds=57.0))
                 await books.limit(rpm=1)
         elif count > 0:
             while running:
