@@ -33,7 +33,7 @@ TOGETHER = ("tests/scenarios/docker/", "tests/cli/test_demo_history.py")
 # The default set is a few minutes; CI looks further, the long form (`--hypothesis-profile=long`) further still; a night
 # gives the four fuzz targets more than 50,000 together.
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True, max_examples=40)
-hypothesis_settings.register_profile("ci", deadline=None, print_blob=True, max_examples=100)
+hypothesis_settings.register_profile("ci", deadline=None, print_blob=True, max_examples=50)
 hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
 hypothesis_settings.register_profile("night", deadline=None, print_blob=True, max_examples=13_000)
 hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "default")

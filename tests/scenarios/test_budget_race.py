@@ -29,7 +29,8 @@ pytestmark = pytest.mark.scenario
 
 CLIENTS_COUNT = 4
 AT_ONCE = 500
-ROUNDS = 8
+# In CI, and by name.
+ROUNDS = [3, pytest.param(8, marks=pytest.mark.long)]
 COST = 100_000_000  # what sim/seed is charged: 0.0001 USD
 READ_SECONDS_MAX = 120.0
 
@@ -64,7 +65,7 @@ class Rusher:
         await self._child.wait()
 
 
-async def rounds(gateway: GatewayUnderTest, chance: random.Random) -> tuple[int, Counter[str]]:
+async def rounds(gateway: GatewayUnderTest, count: int, chance: random.Random) -> tuple[int, Counter[str]]:
     """Each round leaves something more of the one budget; returns what it was in the end, and all answers."""
     keyring = gateway.services.keyring
     await keyring.create_team("crowd")
@@ -73,7 +74,7 @@ async def rounds(gateway: GatewayUnderTest, chance: random.Random) -> tuple[int,
     rushers = [await Rusher.start(secret, gateway.base_url) for secret in secrets]
     await keyring.set_gateway_budgets((parse_budget("1000/total"),))
     amount, answers = 0, Counter[str]()
-    for number in range(ROUNDS):
+    for number in range(count):
         amount += chance.randrange(50, 200) * COST + chance.randrange(COST)
         await keyring.change_team("crowd", limits=LimitsChange(budgets=(Budget(amount, BudgetPeriod.DAY),)))
         for counts in await asyncio.gather(*(rusher.rush(stream=number % 2 == 1) for rusher in rushers)):
@@ -113,41 +114,43 @@ EXPECTED = {"200", "429 insufficient_quota", "429 rate_limit_exceeded"}
 TOO_LATE = "503 ledger_unavailable"
 
 
-def assert_answered(answers: Counter[str], rows: Sequence[RequestRecord]) -> None:
+def assert_answered(answers: Counter[str], count: int, rows: Sequence[RequestRecord]) -> None:
     """Each of them, as expected; and each that was let through has its row."""
     assert EXPECTED <= answers.keys() <= EXPECTED | {TOO_LATE}
-    assert sum(answers.values()) == ROUNDS * CLIENTS_COUNT * AT_ONCE
+    assert sum(answers.values()) == count * CLIENTS_COUNT * AT_ONCE
     assert answers["200"] == len(rows)
 
 
 ROOM: dict[str, Any] = {"concurrency_max": CLIENTS_COUNT * AT_ONCE}
 
 
-async def test_with_costs_within_their_holds_the_overrun_is_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", ROUNDS)
+async def test_with_costs_within_their_holds_the_overrun_is_nothing(tmp_path: Path, count: int) -> None:
     """However many ask at once: what is spent is never above the budget, and nothing stays held."""
     seed = random.randrange(2**32)
     print("seed", seed)
     with SimulatorChild(tmp_path / "bill.jsonl") as simulator:
         async with gateway_before(simulator.url, tmp_path, hold_default_usd="0.0001", **ROOM) as gateway:
-            amount, answers = await rounds(gateway, random.Random(seed))
+            amount, answers = await rounds(gateway, count, random.Random(seed))
             rows = await forwarded_rows(gateway)
             spent = await proven_spent(gateway, simulator, rows)
-    assert_answered(answers, rows)
+    assert_answered(answers, count, rows)
     assert all(row.hold_picodollars >= (row.charged_picodollars or 0) for row in rows)
     assert amount // 2 < spent <= amount
 
 
-async def test_with_costs_above_their_holds_the_overrun_is_within_the_formula(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", ROUNDS)
+async def test_with_costs_above_their_holds_the_overrun_is_within_the_formula(tmp_path: Path, count: int) -> None:
     """At most what those cost beyond their holds that were running when the last one was admitted."""
     seed = random.randrange(2**32)
     print("seed", seed)
     ceilings = (("*", "0.00003"),)
     with SimulatorChild(tmp_path / "bill.jsonl") as simulator:
         async with gateway_before(simulator.url, tmp_path, hold_ceilings=ceilings, **ROOM) as gateway:
-            amount, answers = await rounds(gateway, random.Random(seed))
+            amount, answers = await rounds(gateway, count, random.Random(seed))
             rows = await forwarded_rows(gateway)
             spent = await proven_spent(gateway, simulator, rows)
-    assert_answered(answers, rows)
+    assert_answered(answers, count, rows)
     assert {row.hold_picodollars for row in rows} == {30_000_000}
     last = max(row.created_at for row in rows)  # no later one was admitted
     running = [row for row in rows if row.closed_at is not None and row.closed_at >= last]
