@@ -24,6 +24,11 @@ BUSY_SECONDS = 0.4
 
 READERS = 4
 
+# Pages in the write-ahead log when a commit copies them into the database, and waits for the disk. A request alone
+# writes 16: with SQLite's own 1,000 one request in 64 waited, and p99 at one connection was 24 ms, with 2,000 it is 6.
+# (4,000: 5 ms, and 8 % more requests at 64 connections, but waits half as long again for all of them.)
+CHECKPOINT_PAGES = 2000
+
 # Primary result codes that tell of the database's state, not of the statement that met it.
 _AWAY = frozenset(
     {
@@ -73,7 +78,7 @@ class WritingConnection:
         synchronous = "FULL" if durability == "power" else "NORMAL"
         self._engine = create_engine(
             "sqlite://",
-            creator=lambda: _connect(path, f"synchronous = {synchronous}"),
+            creator=lambda: _connect(path, f"synchronous = {synchronous}", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),
             poolclass=NullPool,
             hide_parameters=True,  # an error is logged, and where alerts go may be secret
         )
