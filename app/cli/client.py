@@ -59,9 +59,6 @@ class Gateway:
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._call("PATCH", path, body=body)
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._call("PUT", path, body=body)
-
     def delete(self, path: str) -> Any:
         return self._call("DELETE", path)
 

@@ -40,7 +40,8 @@ class HttpGateway(Gateway):
     def download(self, path: str, query: Mapping[str, Any] | None, head: dict[str, str]) -> Iterator[bytes]:
         request = self._client.build_request("GET", self.api + path, params=given(query))
         with self._failures():
-            response = self._runner.run(self._send(request, stream=True))
+            response = self._runner.run(self._send(request))
+        with self._failures(begun=True):
             try:
                 head.update(response.headers)
                 pieces = response.aiter_bytes()
@@ -63,10 +64,14 @@ class HttpGateway(Gateway):
     ) -> Any:
         request = self._client.build_request(method, self.api + path, params=given(query), json=body)
         with self._failures():
-            return self._runner.run(self._send(request)).json()
+            response = self._runner.run(self._send(request))
+        with self._failures(begun=True):
+            self._runner.run(_read_whole(response))
+            return response.json()
 
-    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        response = await self._client.send(request, stream=stream)
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """The head of an answer of success. Raises: `Failure`, httpx's errors."""
+        response = await self._client.send(request, stream=True)
         if response.is_success:
             return response
         content = await response.aread()
@@ -74,13 +79,14 @@ class HttpGateway(Gateway):
         raise self._refusal(response.status_code, content)
 
     @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _failures(self, *, begun: bool = False) -> Iterator[None]:
+        """`begun`: the head of the answer has come."""
         try:
             yield
         except httpx.TimeoutException:
             raise self._not_in_time() from None
         except httpx.TransportError as error:
-            raise self._not_reached(error) from None
+            raise (self._broke_off() if begun else self._not_reached(error)) from None
         except ValueError:
             raise self._no_gateway() from None
 
@@ -141,3 +147,10 @@ def _client(transport: httpx.AsyncBaseTransport, token: str, base_url: str = "ht
 async def _next(pieces: Any) -> bytes | None:
     piece: bytes | None = await anext(pieces, None)
     return piece
+
+
+async def _read_whole(response: httpx.Response) -> None:
+    try:
+        await response.aread()
+    finally:
+        await response.aclose()

@@ -207,10 +207,6 @@ def table(cases: dict[str, Case]) -> str:
     return "\n".join(lines)
 
 
-def _megabytes(kib: list[int]) -> str:
-    return f"{statistics.median(kib) * 1024 / 1e6:8.1f}" if kib else f"{'-':>8}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)

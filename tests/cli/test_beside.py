@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import tempfile
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from app.cli import beside
 from app.cli.beside import Beside
 from app.cli.frame import Code, Failure
+from app.cli.over_http import HttpGateway
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: Value\r\n\r\n{}"
 CUT = OK.replace(b"Length: 2", b"Length: 9")
@@ -123,6 +126,25 @@ def test_an_answer_that_is_cut_is_none(answer: bytes, sentence: str, listener: L
         gateway.get("keys")
     with pytest.raises(Failure, match=sentence):
         list(gateway.stream("export"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [(CUT, "broke off its answer"), (CHUNKED, "broke off its answer"), (b"", "cannot be reached: ")],
+)
+def test_an_answer_that_is_cut_on_its_way_over_the_network_is_none(
+    answer: bytes, sentence: str, listener: Listener, path: Path
+) -> None:
+    """In the same words."""
+    listener.answers = [answer, answer]
+    client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path)), base_url="http://gateway")
+    with asyncio.Runner() as runner:
+        gateway = HttpGateway(runner, client, "The gateway")
+        with pytest.raises(Failure, match=sentence):
+            gateway.get("keys")
+        with pytest.raises(Failure, match=sentence):
+            list(gateway.stream("export"))
+        gateway.close()
 
 
 def test_a_silent_gateway_is_waited_for_within_limits(
