@@ -199,7 +199,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
             yield Path(fresh)
         return
     try:
-        keep.mkdir(parents=True, exist_ok=True)
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise Failure(f"{keep} cannot be used ({error.strerror}): choose another with --keep.") from None
     yield keep.absolute()

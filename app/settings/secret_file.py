@@ -13,7 +13,7 @@ from pathlib import Path
 
 def new_file(path: Path, text: str) -> Path:
     """A secret, as one line, in a file of its own beside `path` (0600), complete on disk. Raises: `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w", encoding="ascii") as stream:

@@ -157,7 +157,7 @@ def reading_engine(path: Path) -> Engine:
 
 def make_file(path: Path) -> None:
     """Makes an empty database, readable by its owner alone, and its directory. Raises: `OSError`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

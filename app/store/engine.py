@@ -76,7 +76,7 @@ class SqliteStore:
     ) -> None:
         self._loop = loop
         with contextlib.ExitStack() as undo, _in_plain_words(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = DatabaseLock(path)
             undo.callback(self._lock.release)
             make_file(path)

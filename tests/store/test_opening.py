@@ -120,7 +120,8 @@ async def test_a_place_that_cannot_be_used_is_refused_in_words(tmp_path: Path) -
 
 
 async def test_only_its_owner_may_read_the_ledger(store: Store, path: Path) -> None:
-    for file in path.parent.iterdir():
+    """Nor look into the directory that was made for it."""
+    for file in (path.parent, *path.parent.iterdir()):
         assert file.stat().st_mode & 0o077 == 0, file.name
 
 
