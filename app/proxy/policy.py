@@ -28,7 +28,7 @@ from app.core.errors import ApiError, bad_request
 from app.core.references import REFERENCES_MAX, TooMany, find_references, may_refer, member_may_refer
 from app.core.slices import TooIntricate
 from app.proxy.half_pairs import check_string, decode
-from app.proxy.json_pieces import PIECE_BYTES, BrokenJson, TooDeep, pieces
+from app.proxy.json_pieces import LONG, PIECE_BYTES, BrokenJson, TooDeep, pieces
 from app.proxy.prompt import PromptSize
 
 T = TypeVar("T")
@@ -100,8 +100,7 @@ async def read_policy(body: bytes) -> Policy:
     try:
         refers = _look_at_once(body, fields, prompt) if len(body) <= PIECE_BYTES else None
         if refers is None:
-            await _at_ease(_steps(body, fields, prompt))
-            refers = may_refer(body)
+            refers = await _at_ease(_steps(body, fields, prompt))
     except _NO_OBJECT as error:
         raise _body_fault(body, error) from None
     references = await _references(body) if refers else {}
@@ -237,11 +236,13 @@ def _look_at_once(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> 
     return refers
 
 
-def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Generator[None, None, None]:
+def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Generator[None, None, bool]:
     """Checks and measures the whole body and fills in the policy fields' JSON texts, a step at a time.
 
+    Returns whether it may refer to something: no name is as long as what the pieces leave out.
     Raises: `ApiError` 400, and what `_NO_OBJECT` names.
     """
+    refers = False
     if not body.isascii():
         yield from _check_utf8(body)
     for piece in pieces(body, depth_max=DEPTH_MAX, check_string=check_string, on_long=prompt.take_long):
@@ -249,7 +250,9 @@ def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Generat
             if _has_field(piece):
                 _collect(decode(_members, piece), fields)
             prompt.take(piece)
+            refers = refers or may_refer(piece.replace(LONG, b""))
         yield
+    return refers
 
 
 # How a body that is no JSON object, or too deep a one, shows.
