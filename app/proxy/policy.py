@@ -214,11 +214,10 @@ def _text(fields: dict[str, bytes], name: str) -> str | None:
 
 
 def _look_at_once(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> bool | None:
-    """What `_steps` does, for a body that needs no cutting; returns whether it may refer to something.
+    """Checks and measures the body, fills in the policy fields' JSON texts; tells whether it may refer to something.
 
     None: it has so many brackets that it may be too deep, and nothing was taken of it. Only members with members of
-    their own are searched, for brackets and for references: a prompt that is one text is not.
-    Raises: `ApiError` 400, and what `_NO_OBJECT` names.
+    their own are searched: a prompt that is one text is not. Raises: `ApiError` 400, and what `_NO_OBJECT` names.
     """
     if not body.isascii():
         body.decode()
@@ -237,9 +236,8 @@ def _look_at_once(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> 
 
 
 def _steps(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> Generator[None, None, bool]:
-    """Checks and measures the whole body and fills in the policy fields' JSON texts, a step at a time.
+    """The same for the whole of any body, a step at a time. (No name is as long as what the pieces leave out.)
 
-    Returns whether it may refer to something: no name is as long as what the pieces leave out.
     Raises: `ApiError` 400, and what `_NO_OBJECT` names.
     """
     refers = False
