@@ -41,6 +41,22 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
             assert length <= 40, f"{node.name} has {length} lines"
 
 
+def test_no_pattern_repeats_a_group_possessively() -> None:
+    """Python matches that wrongly before 3.11.5, and takes it without a word. (A class may be repeated so.)"""
+    possessive = re.compile(r"(?<!\\)\)(?:[*+?]|\{\d*,?\d*\})\+")
+    assert possessive.search(r"(?:a|b)*+")
+    assert possessive.search(r"(a){0,3}+")
+    found = {
+        str(path.relative_to(ROOT)): node.value
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and possessive.search(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
+    }
+    assert found == {}
+
+
 def tracked() -> list[str]:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
