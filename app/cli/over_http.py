@@ -40,9 +40,10 @@ class HttpGateway(Gateway):
     def download(self, path: str, query: Mapping[str, Any] | None, head: dict[str, str]) -> Iterator[bytes]:
         request = self._client.build_request("GET", self.api + path, params=given(query))
         with self._failures():
-            response = self._runner.run(self._send(request))
+            response = self._runner.run(self._client.send(request, stream=True))
         with self._failures(begun=True):
             try:
+                self._runner.run(self._judged(response))
                 head.update(response.headers)
                 pieces = response.aiter_bytes()
                 while (piece := self._runner.run(_next(pieces))) is not None:
@@ -64,19 +65,22 @@ class HttpGateway(Gateway):
     ) -> Any:
         request = self._client.build_request(method, self.api + path, params=given(query), json=body)
         with self._failures():
-            response = self._runner.run(self._send(request))
+            response = self._runner.run(self._client.send(request, stream=True))
         with self._failures(begun=True):
-            self._runner.run(_read_whole(response))
+            self._runner.run(self._read_whole(response))
             return response.json()
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        """The head of an answer of success. Raises: `Failure`, httpx's errors."""
-        response = await self._client.send(request, stream=True)
-        if response.is_success:
-            return response
-        content = await response.aread()
-        await response.aclose()
-        raise self._refusal(response.status_code, content)
+    async def _read_whole(self, response: httpx.Response) -> None:
+        try:
+            await response.aread()
+            await self._judged(response)
+        finally:
+            await response.aclose()
+
+    async def _judged(self, response: httpx.Response) -> None:
+        """Raises: `Failure` for an answer that is none of success, httpx's errors."""
+        if not response.is_success:
+            raise self._refusal(response.status_code, await response.aread())
 
     @contextlib.contextmanager
     def _failures(self, *, begun: bool = False) -> Iterator[None]:
@@ -147,10 +151,3 @@ def _client(transport: httpx.AsyncBaseTransport, token: str, base_url: str = "ht
 async def _next(pieces: Any) -> bytes | None:
     piece: bytes | None = await anext(pieces, None)
     return piece
-
-
-async def _read_whole(response: httpx.Response) -> None:
-    try:
-        await response.aread()
-    finally:
-        await response.aclose()

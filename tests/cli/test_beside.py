@@ -21,6 +21,7 @@ from app.cli.over_http import HttpGateway
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: Value\r\n\r\n{}"
 CUT = OK.replace(b"Length: 2", b"Length: 9")
+CUT_REFUSAL = CUT.replace(b"200 OK", b"409 Conflict")
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n"
 
 
@@ -113,6 +114,7 @@ def test_pieces_come_as_they_come_behind_their_head(listener: Listener, gateway:
     ("answer", "sentence"),
     [
         (CUT, "broke off its answer"),
+        (CUT_REFUSAL, "broke off its answer"),
         (CHUNKED, "broke off its answer"),
         (b"", "cannot be reached: "),
         (OK[:30], "not as a gateway does"),
@@ -130,7 +132,12 @@ def test_an_answer_that_is_cut_is_none(answer: bytes, sentence: str, listener: L
 
 @pytest.mark.parametrize(
     ("answer", "sentence"),
-    [(CUT, "broke off its answer"), (CHUNKED, "broke off its answer"), (b"", "cannot be reached: ")],
+    [
+        (CUT, "broke off its answer"),
+        (CUT_REFUSAL, "broke off its answer"),
+        (CHUNKED, "broke off its answer"),
+        (b"", "cannot be reached: "),
+    ],
 )
 def test_an_answer_that_is_cut_on_its_way_over_the_network_is_none(
     answer: bytes, sentence: str, listener: Listener, path: Path
