@@ -63,7 +63,7 @@ def decide(
     """The verdict over the limits of all owners concerned; what is admitted is counted in `standings` at once.
 
     `standings`: of those among key, team and gateway that have limits or budgets; every budget has its window.
-    `most`: see `holds.most_of`; asked for only when something depends on it. `at_ms`: when the request was made.
+    `most`: see `holds.Recent.most`; asked for only when something depends on it. `at_ms`: when the request was made.
     """
     if not standings:
         return Admitted(intent.request_id, key.name, key.team, key.tags)

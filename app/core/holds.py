@@ -9,7 +9,6 @@ transaction that admits or settles.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,15 +59,6 @@ def prompt_tokens(text_bytes: int, parts: int) -> int:
     return -(-text_bytes // TEXT_BYTES_PER_TOKEN) + parts * PART_TOKENS
 
 
-def most_of(samples: Sequence[Sample]) -> Sample | None:
-    """The most that any of a key's last settled requests to a model cost, and the most tokens that any had; None
-    while there are too few of them. `samples`: newest first."""
-    if len(samples) < SAMPLES_MIN:
-        return None
-    last = samples[:SAMPLES_MAX]
-    return Sample(max(one.counted_picodollars for one in last), max(one.tokens for one in last))
-
-
 class Recent:
     """The most of a key's last settled requests to a model: each request asks for it."""
 
@@ -85,7 +75,7 @@ class Recent:
 
     @property
     def most(self) -> Sample | None:
-        """See `most_of`."""
+        """The most that any of the last `SAMPLES_MAX` cost, and the most tokens of any; None: too few are known."""
         if self._count < SAMPLES_MIN:
             return None
         return Sample(self._costs.most, self._tokens.most)
@@ -113,7 +103,7 @@ class _Most:
 
 
 def hold(asked: Asked, most: Sample | None) -> int:
-    """What to set aside for a request. `most`: see `most_of`."""
+    """What to set aside for a request. `most`: see `Recent.most`."""
     amount = max(_guess(asked, most), _surely(asked))
     ceiling = HOLD_PICODOLLARS_MAX if asked.ceiling_picodollars is None else asked.ceiling_picodollars
     return min(amount, ceiling)
@@ -142,7 +132,7 @@ def _guess(asked: Asked, most: Sample | None) -> int:
 
 
 def tokens_held(asked: Asked, most: Sample | None) -> int:
-    """How many tokens a running request is taken for, until its own are known. `most`: see `most_of`."""
+    """How many tokens a running request is taken for, until its own are known. `most`: see `Recent.most`."""
     if most is not None:
         return _half_more(most.tokens)
     output = OUTPUT_TOKENS_DEFAULT if asked.max_output_tokens is None else asked.max_output_tokens

@@ -19,12 +19,12 @@ from app.core.holds import (
     counted,
     hold,
     keeps_hold,
-    most_of,
     prompt_tokens,
     tokens_held,
 )
 from app.core.money import AMOUNT_USD_MAX, COST_USD_MAX, PICODOLLARS_PER_USD
 from app.core.records import Asked, Cost, Outcome, Prices, Reading, Settlement, State
+from tests.store.most import most_of
 
 DEFAULT = 50_000_000_000  # 0.05 USD
 PRICES = Prices(2_500_000, 10_000_000)  # 2.50 and 10 USD a million

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.budgets import ALWAYS_TO_MS, BudgetPeriod, Span, span_of
 from app.core.clock import from_ms, to_ms
-from app.core.holds import Billing, Counting, Sample, hold, most_of, tokens_held
+from app.core.holds import Billing, Counting, Sample, hold, tokens_held
 from app.core.limits import Limits
 from app.core.records import (
     Admitted,
@@ -31,6 +31,7 @@ from app.core.records import (
 )
 from app.core.views import Resolution
 from tests.store.limits_model import MINUTE_MS, Entry, Minute, Owner, Window
+from tests.store.most import most_of
 
 NEVER_MS = 10**15
 
