@@ -70,9 +70,6 @@ class Database:
             self._batch = self.connection.generation, batch
         return self._batch[1]
 
-    def is_away(self, error: Exception) -> bool:
-        return is_away(error)
-
     # --- this instance ----------------------------------------------------------------------
 
     def begin(self) -> None:

@@ -36,7 +36,7 @@ from app.store.schema import USAGE_KEY, USAGE_SUMS, adjustments, requests
 from app.store.schema_seals import seals
 from app.store.seal_form import TOTALS_SUMS, remains_sums, row_lines, totals_text, usage_lines
 from app.store.seals import Seal, seals_at
-from app.store.verify import breaches, line_differences
+from app.store.verify import DIFFERENCES_MAX, breaches, line_differences
 
 # A step is a piece, of which the seal keeps a hash: it is read once more before it is let go of.
 PIECE_ROWS = 5_000
@@ -134,6 +134,7 @@ class Sealing:
         self._before.update(usage_lines(without(sealed, own)))
         self._usage.update(usage_lines(sealed))
         self.differences += breaches(connection, stretch)
+        del self.differences[DIFFERENCES_MAX:]
         self._hash_rows(connection, stretch)
         self._at_ms = stretch.end_ms or self.due.to_ms
         more = self._at_ms < self.due.to_ms

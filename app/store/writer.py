@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from app.core.records import Intent, Settlement
-from app.store.connections import DatabaseGone
+from app.store.connections import DatabaseGone, is_away
 from app.store.database import Database
 from app.store.operations import Change, Operation, admitted, deliver, unforwarded
 from app.store.port import LedgerLost, LedgerUnavailable, StoreError
@@ -129,7 +129,7 @@ class Writer:
         try:
             results = self._transaction(operations)
         except Exception as error:
-            if self._database.is_away(error) or not operations:
+            if is_away(error) or not operations:
                 self._refuse(operations, error)
                 return False
             if len(operations) > 1:
