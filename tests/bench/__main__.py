@@ -182,7 +182,8 @@ def main() -> None:
         )
         print(f"\n{plain(goal_rows(told))}")
     if asked.write:
-        command = "uv run python -m tests.bench " + shlex.join(sys.argv[1:])
+        words = ["FILE" if word == str(asked.keep) else word for word in sys.argv[1:]]
+        command = "uv run python -m tests.bench " + shlex.join(words)
         if "report" in asked.groups:
             command = "uv run python -m tests.bench GROUP --keep FILE, group by group; then " + command
         write(section(results, kept.machine, command))
