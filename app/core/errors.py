@@ -1,8 +1,8 @@
 """Refusals in the shape of OpenAI's errors, so that its SDKs raise the right class and retry only where it helps.
 
-Lives here: the one error type that crosses floors and the table of every error the gateway
-makes itself. Whose fault it is, is the function. Source of the shape and of the retry
-rules: the OpenAI SDKs (`error` object, `x-should-retry`, `retry-after`), November 2026.
+Lives here: the one error type that crosses floors and the errors that the data plane makes itself, but those of
+limits (`core.refusals`); administration has some of its own. Whose fault it is, is the function. Source of the
+shape and of the retry rules: the OpenAI SDKs (`error` object, `x-should-retry`, `retry-after`), November 2026.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which models a key may use: case-sensitive globs such as `openai/*`, the same on every system.
 
-`*` also crosses `/`; `?` and `[…]` as in `fnmatch.fnmatchcase`. Called by the admission.
+`*` also crosses `/`; `?` and `[…]` as in `fnmatch.fnmatchcase`. Called wherever a model's name is matched.
 """
 
 from __future__ import annotations

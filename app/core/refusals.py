@@ -1,7 +1,8 @@
 """A limit that refuses a request, as its client sees it: which, whose, until when, what to do.
 
 Lives here: the errors and headers of budgets, rates and concurrency. The shapes are OpenAI's (`code`,
-`x-ratelimit-*`, November 2026), with a `gateway` object beside them for programs. Called by `proxy.exchange`.
+`x-ratelimit-*`, November 2026), with a `gateway` object beside them for programs. Called by `proxy.exchange` and
+`proxy.answer_head`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What makes a value unusable: one function per kind of value, each with the sentence that mends it.
 
-Called by `model` alone. A message goes on after "IRG_X …", names what to write, and never repeats the
-value: it may be a secret that somebody put into the wrong setting.
+Called by `model`; some also by its neighbours and by webhooks. A message goes on after "IRG_X …", names what to
+write, and never repeats the value: it may be a secret that somebody put into the wrong setting.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Faults of settings as sentences: where it was set, what is wrong, what to write. Never the value.
 
-Called by `doors`.
+Called by `doors`, `loading`, `reference`, and for the secrets beside the database.
 """
 
 from __future__ import annotations

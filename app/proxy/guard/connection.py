@@ -13,18 +13,10 @@ from typing import Any, Protocol
 EXTENSION = "irg.connection"
 
 
-class Flow(Protocol):
-    """uvicorn's flow control, as far as it is used here."""
-
-    write_paused: bool
-
-    async def drain(self) -> None: ...
-
-
 class Wire(Protocol):
     """The protocol below a connection."""
 
-    flow: Any  # Flow, once a connection is made
+    flow: Any  # uvicorn's flow control, once a connection is made
     transport: asyncio.Transport
 
     def cut(self) -> None: ...

@@ -1,7 +1,7 @@
 """The only door through which the hot path speaks HTTP: a Protocol, and whose fault a failure is.
 
-Lives here: the shapes that every transport shares. Lives elsewhere: the transports
-(`httpx.py`), which headers cross (`core.headers`), what a failure means to the ledger
+Lives here: the shapes that every transport shares. Lives elsewhere: the transports (`direct.py`,
+`httpx.py`), which headers cross (`core.headers`), what a failure means to the ledger
 (`exchange.py`). The contract test suite in `tests/proxy/upstream/` runs against every transport.
 """
 
