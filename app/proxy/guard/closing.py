@@ -15,6 +15,7 @@ from app.proxy.deadline import Deadline
 from app.proxy.guard.connection import Connection
 from app.proxy.guard.cycle import Cycle
 from app.proxy.guard.limits import CLOSE_LINGER_SECONDS, CUT_LINGER_SECONDS, LEFTOVER_BYTES_MAX, Limits
+from app.proxy.outbox import Outbox
 from app.proxy.quiet_end import QuietEnd
 
 
@@ -22,6 +23,7 @@ class Closing(QuietEnd):
     """The guard's lower half: writing and closing. `protocol` is the upper one."""
 
     limits: Limits
+    outbox: Outbox
     cycle: Cycle  # type: ignore[assignment]
 
     def __init__(
@@ -47,8 +49,9 @@ class Closing(QuietEnd):
 
     def eof_received(self) -> None:
         """A client that closed its sending side counts as gone (no HTTP client in use does that and stays)."""
+        self.outbox.flush()  # the transport is closed behind this call
         super().eof_received()
-        self._closes()  # the transport does, behind this call
+        self._closes()
         self.connection.lost()
 
     def pause_writing(self) -> None:
@@ -82,8 +85,16 @@ class Closing(QuietEnd):
             return  # it closes, when its client has read why
         # Marked as disconnected first, or uvicorn logs an application error for what is meant.
         self.cycle.disconnected = True
-        self.transport.close()
+        self.close()
         self.loop.call_later(CUT_LINGER_SECONDS, self.transport.abort)
+
+    def write(self, data: bytes) -> None:
+        self.outbox.write(self.transport, data)
+
+    def close(self) -> None:
+        """Behind what was written."""
+        self.outbox.flush()
+        self.transport.close()
 
     def take_body(self) -> bytes | None:
         return self.cycle.take_body()
@@ -106,6 +117,7 @@ class Closing(QuietEnd):
             self._end()
             return
         try:
+            self.outbox.flush()
             self.transport.write_eof()
         except OSError:  # reset meanwhile
             self._end()
@@ -120,7 +132,7 @@ class Closing(QuietEnd):
     def _end(self) -> None:
         self._ended = True
         self._deadline.unset()
-        self.transport.close()
+        self.close()
         self._closes()
 
     def _closes(self) -> None:

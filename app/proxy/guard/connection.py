@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
 
+from app.proxy.outbox import Outbox
+
 EXTENSION = "irg.connection"
 
 
@@ -18,6 +20,7 @@ class Wire(Protocol):
 
     flow: Any  # uvicorn's flow control, once a connection is made
     transport: asyncio.Transport
+    outbox: Outbox
 
     def cut(self) -> None: ...
 
@@ -58,7 +61,7 @@ class Connection:
     def pass_on(self, piece: bytes) -> None:
         """Writes a piece of a body in chunks that has begun, as `send` would, while `flowing`."""
         if self._wire is not None:
-            self._wire.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self._wire.outbox.write(self._wire.transport, b"%x\r\n%b\r\n" % (len(piece), piece))
 
     async def writable(self, timeout_seconds: float) -> bool:
         """Waits until the client has read on (or left); False if it did not within the time."""

@@ -49,6 +49,10 @@ class Host(Protocol):
     @property
     def transport(self) -> asyncio.Transport: ...
 
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
     def close_behind_answer(self) -> None: ...
 
     def on_response_complete(self) -> None: ...
@@ -133,7 +137,7 @@ class Cycle:
     async def receive(self) -> Message:
         host = self._host
         if self.waiting_for_100_continue and not host.transport.is_closing():
-            host.transport.write(CONTINUE)
+            host.write(CONTINUE)
             self.waiting_for_100_continue = False
         if not (self._news or self.disconnected or self.response_complete):
             host.flow.resume_reading()
@@ -164,7 +168,7 @@ class Cycle:
 
     async def _answer_for_it(self) -> None:
         if self.response_started:
-            self._host.transport.close()
+            self._host.close()
         else:
             await self.send({"type": "http.response.start", "status": 500, "headers": _FAULT_HEADERS})
             await self.send({"type": "http.response.body", "body": _FAULT_BODY})
@@ -209,7 +213,7 @@ class Cycle:
             self._head = head
         else:
             self._left = 0
-            self._host.transport.write(head)
+            self._host.write(head)
 
     def _frame(self, name: bytes, value: bytes) -> None:
         """Takes in a header that says where the answer ends, or the connection."""
@@ -239,14 +243,13 @@ class Cycle:
             self._complete()
 
     def _write(self, body: bytes) -> None:
-        transport = self._host.transport
         if self._head:
             head, self._head = self._head, b""
             if len(body) <= _ONE_WRITE_BYTES_MAX:
-                transport.write(head + body)
+                self._host.write(head + body)
                 return
-            transport.write(head)
-        transport.write(body)
+            self._host.write(head)
+        self._host.write(body)
 
     def _complete(self) -> None:
         self.response_complete = True

@@ -32,6 +32,7 @@ from app.proxy.guard.places import Place
 from app.proxy.guard.refusal import refusal_bytes
 from app.proxy.guard.requests import Requests
 from app.proxy.guard.seat import Seat
+from app.proxy.outbox import Outbox
 
 # Not every system has it, and Python names it since 3.12.
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
@@ -199,10 +200,11 @@ class GuardProtocol(Requests):
         if self.transport.is_closing():
             return
         self._refused = True
-        self.transport.write(refusal_bytes(error))
+        self.write(refusal_bytes(error))
         self._close_softly()
 
 
 def guard_protocol(exchange_tasks: set[asyncio.Task[None]], limits: Limits) -> type[GuardProtocol]:
     """The protocol class for one server; its request tasks live in `exchange_tasks`."""
-    return type("BoundGuardProtocol", (GuardProtocol,), {"exchange_tasks": exchange_tasks, "limits": limits})
+    its = {"exchange_tasks": exchange_tasks, "limits": limits, "outbox": Outbox()}
+    return type("BoundGuardProtocol", (GuardProtocol,), its)

@@ -24,6 +24,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from app.outgoing.trust import trust
+from app.proxy.outbox import Outbox
 from app.proxy.upstream.connecting import (
     PIECE_BYTES,
     RESPONSES_PATH,
@@ -60,6 +61,7 @@ class DirectUpstream:
         self._tls = trust(connecting.ca_file) if tls else None
         target = origin.path.rstrip("/") + RESPONSES_PATH
         self._request_line = b"POST " + target.encode("ascii") + b" HTTP/1.1\r\n"
+        self._outbox = Outbox()
         self._wires: set[Wire] = set()
         self._resting: deque[tuple[Wire, float]] = deque()  # with the time until which each may be used
         self._attempts: set[asyncio.Task[Wire]] = set()
@@ -178,7 +180,7 @@ class DirectUpstream:
     async def _reach(self, family: int, address: str, port: int) -> Wire:
         loop = asyncio.get_running_loop()
         transport, wire = await loop.create_connection(
-            lambda: Wire(self._released, self._lost), address, port, family=family
+            lambda: Wire(self._released, self._lost, self._outbox), address, port, family=family
         )
         probe(transport)
         if not wire.over:  # a loop need not tell the end of a connection that it gave up before

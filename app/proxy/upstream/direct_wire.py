@@ -14,6 +14,7 @@ from typing import cast
 
 import httptools
 
+from app.proxy.outbox import Outbox
 from app.proxy.upstream.connecting import PIECE_BYTES, READ_AHEAD_ROOM, READ_ROOM
 from app.proxy.upstream.direct_answer import NEVER, DirectAnswer
 from app.proxy.upstream.port import Fault, Framing, Headers, UpstreamError, UpstreamTimeout
@@ -27,11 +28,12 @@ HEADERS_MAX = 256
 class Wire(asyncio.BufferedProtocol):
     """One connection to the upstream."""
 
-    def __init__(self, released: Callable[[Wire, Headers], None], lost: Callable[[Wire], None]) -> None:
+    def __init__(self, released: Callable[[Wire, Headers], None], lost: Callable[[Wire], None], outbox: Outbox) -> None:
         self.deadline = NEVER  # on the loop's clock: what is waited for must have come by then
         self.over = False  # the peer will send nothing more, or may not
         self._released = released
         self._lost = lost
+        self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._pieces: list[bytes] = []  # of the body, from one read
         self.on_body = self._pieces.append  # httptools calls it for each: a method of ours would take thrice as long
@@ -62,7 +64,7 @@ class Wire(asyncio.BufferedProtocol):
     def send_at_once(self, request: bytes) -> None:
         """Writes a request, head and body: for what is not large."""
         self._sent_anything = True
-        cast(asyncio.Transport, self._transport).write(request)
+        self._outbox.write(cast(asyncio.Transport, self._transport), request)
 
     async def send(self, head: bytes, body: bytes, idle_seconds: float) -> None:
         """Writes a request, its large body in pieces, as the peer takes them.

@@ -10,6 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.proxy.guard import GuardProtocol, Limits, Places
+from app.proxy.outbox import Outbox
 
 Message = dict[str, Any]
 
@@ -64,7 +65,7 @@ def guarded(app: App, protocol: type[GuardProtocol] = GuardProtocol) -> tuple[Gu
     """A connection that was just made. Call it within a loop."""
     config = Config(app, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False)
     limits = Limits(Places(connections_max=10, per_client_max=0), (), 30)
-    bound = type("Bound", (protocol,), {"exchange_tasks": set(), "limits": limits})
+    bound = type("Bound", (protocol,), {"exchange_tasks": set(), "limits": limits, "outbox": Outbox()})
     connection, transport = bound(config, ServerState(), {}), WrittenTransport()
     connection.connection_made(transport)
     return connection, transport

@@ -30,6 +30,12 @@ class Wire:
         self.tasks: set[Any] = set()
         self.completed = 0
 
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def close(self) -> None:
+        self.transport.close()
+
     def close_behind_answer(self) -> None:
         self.transport.close()
 

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.proxy.guard import Connection
 from app.proxy.guard.cycle import Cycle
+from app.proxy.outbox import Outbox
 
 
 class Sink(asyncio.Transport):
@@ -23,6 +24,9 @@ class Sink(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.written += data
 
+    def is_closing(self) -> bool:
+        return False
+
 
 class Below:
     """The wire of a connection, as far as passing on needs one."""
@@ -31,8 +35,13 @@ class Below:
         self.sink = Sink()
         self.transport: asyncio.Transport = self.sink
         self.flow = FlowControl(self.transport)
-
+        self.outbox = Outbox()
         self.tasks: set[asyncio.Task[None]] = set()
+
+    def write(self, data: bytes) -> None:
+        self.outbox.write(self.transport, data)
+
+    def close(self) -> None: ...
 
     def close_behind_answer(self) -> None: ...
 
@@ -59,6 +68,7 @@ async def test_both_ways_write_the_same_bytes(pieces: list[tuple[bytes, bool]]) 
             else:
                 await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
         await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+    await asyncio.sleep(0)  # the turn ends
     assert mixed.sink.written == plain.sink.written
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.proxy.outbox import Outbox
 from app.proxy.upstream.connecting import Connecting
 from app.proxy.upstream.direct import DirectUpstream
 from app.proxy.upstream.direct_wire import HEAD_BYTES_MAX, HEADERS_MAX, Wire
@@ -178,7 +179,7 @@ PIECES = st.one_of(
 async def test_whatever_comes_is_an_answer_or_a_fault(pieces: list[bytes], end: str) -> None:
     """Any bytes in any pieces: an answer that ends or fails, never anything else; what is cut stays cut."""
     released: list[Wire] = []
-    wire = Wire(lambda wire, headers: released.append(wire), lambda wire: None)
+    wire = Wire(lambda wire, headers: released.append(wire), lambda wire: None, Outbox())
     transport = Nowhere()
     wire.connection_made(transport)
     answer: Answer = wire.begin(1.0)
