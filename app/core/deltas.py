@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from app.core.outline import Bytes
-from app.core.sse import EventSplitter
+from app.core.sse import Dull, EventSplitter, last_end
 
 # In an excerpt of JSON. A quote inside a string has a backslash before it, so this is a name.
 _NUMBER = re.compile(rb'[{,]\s*"sequence_number"\s*:\s*([0-9]{1,15})\s*[,}]')  # whole, not cut by a window
@@ -43,31 +43,35 @@ class Deltas:
         nothing else is left to be made sure of: a fifth of the time that searching for words takes.
         """
         if (
-            chunk.startswith(self._usual)
+            len(chunk) <= _KEPT_BYTES_MAX
+            and chunk.startswith(self._usual)
             and chunk.count(b"\n") == 3
             and chunk.find(b"\r") < 0
-            and len(chunk) <= _KEPT_BYTES_MAX
         ):
             self._passed = chunk
             return True
-        kept = self.dull(chunk, 0, len(chunk))
-        if kept is None:
+        dull = self.dull(chunk, 0, len(chunk))
+        if dull is None or dull.end < len(chunk):
             return False
-        self.keep(kept)
+        self.keep(dull.kept)
         return True
 
-    def dull(self, chunk: bytes, start: int, end: int) -> bytes | None:
-        """Of whole events that can be passed over: the last numbered one, to be kept. None: they must be told."""
+    def dull(self, chunk: bytes, start: int, end: int) -> Dull | None:
+        """Of whole events the first that can be passed over, with the last numbered one of them, to be kept."""
         for word in self._telling:
-            if chunk.find(word, start, end) >= 0:
-                return None
+            found = chunk.find(word, start, end)
+            if found >= 0:
+                end = last_end(chunk, start, found)
+                if end == start:
+                    return None
+        passed = end
         if end - start > _KEPT_BYTES_MAX:
             start = _last_numbered(chunk, start, end)
         if end - start <= _KEPT_BYTES_MAX and (head := _IN_HEAD.match(chunk, start, end)):
             if head[1]:
                 self._usual = head[0]
-            return chunk[start:end]
-        return b"" if chunk.find(_NAME, start, end) < 0 else None
+            return Dull(chunk[start:end], passed)
+        return Dull(b"", passed) if chunk.find(_NAME, start, end) < 0 else None
 
     def keep(self, passed: Bytes) -> None:
         """Events were passed over, and this is what `dull` said to keep."""

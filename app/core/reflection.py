@@ -30,7 +30,9 @@ class ReflectionMatcher:
 
         One search, and no object made: most chunks end with a byte that the secret does not have at all.
         """
-        return chunk[-1] not in self._letters and not self._tail and not self.found and chunk.find(self._secret) < 0
+        if self._tail or self.found or chunk.find(self._secret) >= 0:
+            return False
+        return chunk[-1] not in self._letters or not self._prefix_at_end(chunk)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go out now. Once `found`, only what stood before the secret, then nothing."""

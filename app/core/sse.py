@@ -45,7 +45,14 @@ class Event(NamedTuple):
     passed: bool = False  # it stands for several that are dull: `data` is what shall be kept of them
 
 
-def _nothing_is_dull(chunk: bytes, start: int, end: int) -> bytes | None:
+class Dull(NamedTuple):
+    """Events that are passed over: what shall be kept of them, and where the last of them ends."""
+
+    kept: bytes
+    end: int
+
+
+def _nothing_is_dull(chunk: bytes, start: int, end: int) -> Dull | None:
     return None
 
 
@@ -55,8 +62,8 @@ class EventSplitter:
     `wanted` tells by an event's name (as far as it is known when data comes) whether its data is
     collected whole, up to `event_bytes_max`; of all other data only an excerpt is kept.
 
-    `dull` tells of the whole events between two places of a chunk what shall be kept of them if none
-    needs to be told; they are passed over in one step then. None: they do.
+    `dull` tells of the whole events between two places of a chunk how many of the first need not be told; they are
+    passed over in one step then. None: the first must be told.
     """
 
     __slots__ = (
@@ -78,7 +85,7 @@ class EventSplitter:
         self,
         wanted: Callable[[bytes], bool],
         event_bytes_max: int = EVENT_BYTES_MAX,
-        dull: Callable[[bytes, int, int], bytes | None] = _nothing_is_dull,
+        dull: Callable[[bytes, int, int], Dull | None] = _nothing_is_dull,
     ) -> None:
         self._wanted = wanted
         self._event_bytes_max = event_bytes_max
@@ -160,10 +167,10 @@ class EventSplitter:
         """Where the dull events, or else the one frame, that begin at `position` end; itself, if none do."""
         if not self._looked and not self._bom_may_come:
             self._looked = True
-            end = max((at + len(mark) for mark in EVENT_ENDS if (at := chunk.rfind(mark, position)) >= 0), default=0)
-            if end and (kept := self._dull(chunk, position, end)) is not None:
-                events.append(Event(b"", kept, position, end, False, True))
-                return end
+            end = last_end(chunk, position, len(chunk))
+            if end > position and (dull := self._dull(chunk, position, end)) is not None:
+                events.append(Event(b"", dull.kept, position, dull.end, False, True))
+                return dull.end
         frame = (_CRLF_FRAME if has_cr else _LF_FRAME).match(chunk, position)
         if frame is None or len(chunk) > self._event_bytes_max:
             return position
@@ -254,6 +261,11 @@ class EventSplitter:
         if self._data is not None:
             events.append(Event(self._name, self._data, start, end, self._whole))
         self._clear_event()
+
+
+def last_end(chunk: Bytes, start: int, end: int) -> int:
+    """Where the last event ends that surely does between these places; `start`, if none does."""
+    return max((at + len(mark) for mark in EVENT_ENDS if (at := chunk.rfind(mark, start, end)) >= 0), default=start)
 
 
 def _value_start(line: Bytes, field: bytes) -> int:

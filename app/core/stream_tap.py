@@ -29,6 +29,9 @@ _WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
 # What has none of these anywhere has neither a wanted name nor data worth reading.
 _TELLING = (*_WANTED_NAMES, b'"error"')
 
+# Most events are shorter by far; what has begun of a longer one is told.
+_CUT_BYTES_MAX = 1024
+
 # In an excerpt of JSON. A quote inside a string has a backslash before it, so this is a name.
 _TYPE = re.compile(rb'[{,]\s*"type"\s*:\s*"([^"\\]*)"')
 
@@ -39,6 +42,7 @@ class StreamTap:
     __slots__ = (
         "_begun",
         "_body",
+        "_cut",
         "_deltas",
         "_encoded",
         "_finished",
@@ -58,6 +62,7 @@ class StreamTap:
         self._splitter = EventSplitter(_worth_collecting, event_bytes_max, self._deltas.dull)
         self._body: BodyTap | None = None  # what was announced as a stream is a body all the same
         self._begun = False
+        self._cut = b""  # the beginning of an event, which the splitter has not been shown
         self._plain = False  # events come, as they are, and the last one has not
         self._finished = False
 
@@ -69,10 +74,11 @@ class StreamTap:
 
     @property
     def held_bytes(self) -> int:
-        return self._body.held_bytes if self._body is not None else self._splitter.buffered
+        return self._body.held_bytes if self._body is not None else self._splitter.buffered + len(self._cut)
 
     @property
     def at_boundary(self) -> bool:
+        self._take_cut()
         return self._body is None and not self._encoded and self._splitter.at_boundary
 
     @property
@@ -80,8 +86,36 @@ class StreamTap:
         return self._deltas.last_number
 
     def passes(self, chunk: bytes) -> bool:
-        whole = self._plain and self._splitter.between_events and chunk.endswith(EVENT_ENDS)
-        return whole and self._deltas.passes(chunk)
+        if not self._plain or not self._splitter.between_events:
+            return False
+        if not self._cut and chunk.endswith(EVENT_ENDS):
+            return self._deltas.passes(chunk)
+        whole, cut = self._divided(chunk)
+        if not (cut or whole.endswith(EVENT_ENDS)) or (whole and not self._deltas.passes(whole)):
+            return False
+        self._cut = cut
+        return True
+
+    def _divided(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """What was cut off and this chunk, up to where the last event surely ends; and what has begun behind it.
+
+        A fast stream comes in full chunks, of which each ends anywhere. With its beginning an event is whole, and can
+        be passed over with the others: a fifth of what it costs to be put together from lines.
+        """
+        joined = self._cut + chunk if self._cut else chunk
+        end = joined.rfind(b"\n\n") + 2
+        if end > 1 or self._splitter.between_events:
+            end = end if end > 1 else 0
+            cut = joined[end:]
+            if len(cut) <= _CUT_BYTES_MAX and cut.find(b"\r") < 0:  # behind a CR an end may be hidden
+                return joined[:end], cut
+        return joined, b""
+
+    def _take_cut(self) -> None:
+        """No event ends in it, so none is told."""
+        if self._cut:
+            cut, self._cut = self._cut, b""
+            self._splitter.feed(cut)
 
     def feed(self, chunk: bytes) -> int | None:
         if self.ended:
@@ -91,6 +125,7 @@ class StreamTap:
         return self._feed_plain(chunk)
 
     def let_go(self) -> None:
+        self._take_cut()
         if self._body is not None:
             self._body.let_go()
         else:
@@ -100,6 +135,7 @@ class StreamTap:
         if self._finished:
             return
         self._finished = True
+        self._take_cut()
         if self._body is not None:
             self._body.finish()
             self.reading, self.ended = self._body.reading, self._body.ended
@@ -111,10 +147,12 @@ class StreamTap:
             self._begin(chunk)
         if self._body is not None:
             return self._body.feed(chunk)
-        for event in self._splitter.feed(chunk):
+        came_before = len(self._cut)
+        whole, self._cut = self._divided(chunk)
+        for event in self._splitter.feed(whole):
             self._take(event)
             if self.ended:
-                return event.start
+                return max(0, event.start - came_before)
         return None
 
     def _feed_encoded(self, chunk: bytes) -> int | None:

@@ -135,7 +135,9 @@ def test_passing_over_tells_what_feeding_tells(stream: bytes, places: list[int])
 def test_a_chunk_that_was_not_passed_over_is_untouched() -> None:
     """It must be fed, and then counts once."""
     tap = fed([created()])
-    for chunk in (completed(), delta()[:-1], delta() + delta()[:9], b'data: {"error":1}\n\n'):
+    long = b"data: " + b"x" * 2000
+    with_cr = delta().replace(b"\n", b"\r\n")[:-1]
+    for chunk in (completed(), with_cr, delta() + long, long, completed() + delta()[:9], b'data: {"error":1}\n\n'):
         assert not tap.passes(chunk)
         assert (tap.ended, tap.at_boundary, tap.reading.failed, tap.last_sequence_number) == (False, True, False, 0)
     tap.feed(completed())
@@ -154,6 +156,36 @@ def test_what_servers_send_between_the_first_and_the_last_event_passes(line_end:
         for sent in (chunk, b": PROCESSING\n\n", chunk * 3, b"event: ping\ndata: {}\n\n", chunk * 90):
             assert tap.passes(sent.replace(b"\n", line_end))
             assert tap.last_sequence_number == number
+
+
+def test_a_chunk_that_is_cut_passes_with_what_follows() -> None:
+    """A fast stream comes in full chunks, of which each ends anywhere: nothing but the end of the answer is fed."""
+    tap = fed([created()])
+    sent = b"".join(delta(number=number) for number in range(1, 400))
+    for start in range(0, len(sent), 1000):
+        assert tap.passes(sent[start : start + 1000])
+    assert tap.last_sequence_number == 399
+    last = delta(number=400) + completed()
+    assert tap.passes(last[:30])
+    assert not tap.at_boundary
+    assert tap.held_bytes == 30
+    begins = len(delta(number=400)) - 30
+    assert tap.feed(last[30:]) == begins
+    assert tap.ended
+
+
+def test_where_an_event_was_cut_by_a_chunk_that_passed_a_cost_is_still_read() -> None:
+    """The end of an answer, cut at each of its bytes behind what passes; and the stream that breaks there."""
+    last = completed()
+    for place in range(1, len(last)):
+        tap = fed([created()])
+        assert tap.passes(delta() + last[:place])
+        broken = relayed([created(), delta() + last[:place]])
+        broken.finish()
+        assert broken.reading.cost_known == (place >= len(last) - 2)  # its data is whole, but for the empty line
+        assert tap.feed(last[place:]) == 0
+        assert tap.reading.complete
+        assert tap.reading.cost_known
 
 
 def test_a_chunk_passes_only_between_events() -> None:
