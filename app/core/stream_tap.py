@@ -19,6 +19,7 @@ from app.core.costs import read_event
 from app.core.decode import Inflater, TooLarge, Undecodable
 from app.core.deltas import Deltas
 from app.core.document import HEAVY_BYTES, Malformed
+from app.core.outline import Bytes
 from app.core.records import Reading
 from app.core.sse import EVENT_BYTES_MAX, EVENT_ENDS, Event, EventSplitter
 
@@ -28,6 +29,11 @@ _WANTED_NAMES = _TERMINAL_NAMES | {b"response.created"}
 _WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
 # What has none of these anywhere has neither a wanted name nor data worth reading.
 _TELLING = (*_WANTED_NAMES, b'"error"')
+
+# What is put off is kept as long as a stream lasts.
+_PUT_OFF_BYTES_MAX = 1024
+
+_NOTHING_YET = Reading(unknown_reason="no_terminal_event")
 
 # Most events are shorter by far; what has begun of a longer one is told.
 _CUT_BYTES_MAX = 1024
@@ -42,20 +48,22 @@ class StreamTap:
     __slots__ = (
         "_begun",
         "_body",
+        "_created",
         "_cut",
         "_deltas",
         "_encoded",
         "_finished",
         "_inflater",
         "_plain",
+        "_reading",
         "_splitter",
         "ended",
-        "reading",
     )
 
     def __init__(self, inflater: Inflater | None = None, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
-        self.reading = Reading(unknown_reason="no_terminal_event")
         self.ended = False
+        self._reading = _NOTHING_YET
+        self._created: Bytes | None = None  # data of the event that tells whose answer it is, not read yet
         self._inflater = inflater
         self._encoded = inflater is not None
         self._deltas = Deltas(_TELLING)
@@ -65,6 +73,13 @@ class StreamTap:
         self._cut = b""  # the beginning of an event, which the splitter has not been shown
         self._plain = False  # events come, as they are, and the last one has not
         self._finished = False
+
+    @property
+    def reading(self) -> Reading:
+        if self._created is not None:
+            created, self._created = self._created, None
+            self._read(b"response.created", created)
+        return self._reading
 
     @property
     def heavy(self) -> bool:
@@ -138,7 +153,7 @@ class StreamTap:
         self._take_cut()
         if self._body is not None:
             self._body.finish()
-            self.reading, self.ended = self._body.reading, self._body.ended
+            self._reading, self.ended = self._body.reading, self._body.ended
         elif not self.ended and (event := self._splitter.finish()):
             self._take(event)
 
@@ -166,7 +181,7 @@ class StreamTap:
                     return 0
         except (Undecodable, TooLarge) as error:
             self._inflater = None
-            self.reading = replace(self.reading, unknown_reason=error.unknown_reason)
+            self._reading = replace(self.reading, unknown_reason=error.unknown_reason)
         return None
 
     def _begin(self, chunk: bytes) -> None:
@@ -188,17 +203,19 @@ class StreamTap:
                 return
         elif not any(map(data.__contains__, _WORTH_READING)):
             return
-        if event.whole:
-            self._read(event)
+        if self._created is None and name == b"response.created" and _may_be_put_off(data):
+            self._created = data
+        elif event.whole:
+            self._read(name, data)
         else:
             self._take_excerpt(event)
 
-    def _read(self, event: Event) -> None:
+    def _read(self, name: bytes, data: Bytes) -> None:
         try:
-            kind, reading = read_event(event.data)
+            kind, reading = read_event(data)
         except Malformed:
-            if event.name in _TERMINAL_NAMES:
-                self.reading = replace(self.reading, unknown_reason="unparsable")
+            if name in _TERMINAL_NAMES:
+                self._reading = replace(self.reading, unknown_reason="unparsable")
             return
         if kind in _TERMINAL_TYPES:
             self._end()
@@ -206,27 +223,38 @@ class StreamTap:
         elif reading.failed:  # `response.failed` may follow, so this is not the end yet
             self._adopt(reading, reading.unknown_reason and "no_terminal_event", complete=False)
         elif kind == "response.created":
-            self.reading = replace(self.reading, response_id=reading.response_id, model_answered=reading.model_answered)
+            self._reading = replace(
+                self.reading, response_id=reading.response_id, model_answered=reading.model_answered
+            )
 
     def _take_excerpt(self, event: Event) -> None:
         """An event too large to be read can still be the last one."""
         kind = _TYPE.search(event.data)
         if event.name in _TERMINAL_NAMES or (kind and kind[1] in _TERMINAL_NAMES):
             self._end()
-            self.reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
+            self._reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
 
     def _end(self) -> None:
         self.ended, self._plain = True, False
 
     def _adopt(self, reading: Reading, unknown_reason: str | None, *, complete: bool) -> None:
         """What does not say whose it is belongs to the response that was created."""
-        self.reading = replace(
+        self._reading = replace(
             reading,
             response_id=reading.response_id or self.reading.response_id,
             model_answered=reading.model_answered or self.reading.model_answered,
             unknown_reason=unknown_reason,
             complete=complete,
         )
+        self._created = None  # it would tell no more
+
+
+def _may_be_put_off(data: Bytes) -> bool:
+    """Whether an event by the name of the first surely does not end the answer: it is read when its words are needed,
+    which they are not where the last event tells the same. (20 µs before the first byte of a stream is sent.)"""
+    return (
+        len(data) <= _PUT_OFF_BYTES_MAX and data.find(b"\\u") < 0 and not any(map(data.__contains__, _TERMINAL_NAMES))
+    )
 
 
 def _worth_collecting(name: bytes) -> bool:

@@ -210,6 +210,32 @@ def test_the_charge_may_stand_in_the_event() -> None:
         assert reading.charge_mismatch
 
 
+def named_created(data: str) -> bytes:
+    return b"event: response.created\ndata: " + data.encode() + b"\n\n"
+
+
+def test_an_event_by_the_name_of_the_first_is_still_what_its_type_says() -> None:
+    """Its reading is put off, but not where it may end the answer, however that is spelt."""
+    for spelt in ("response.completed", "response.\\u0063ompleted"):
+        tap = StreamTap()
+        assert tap.feed(named_created(f'{{"type":"{spelt}","response":{response()}}}')) == 0
+        assert (tap.ended, tap.reading) == (True, KNOWN)
+
+
+def test_what_the_first_event_tells_is_there_when_it_is_asked_for() -> None:
+    """Its id, its failure; and a second one replaces it, as it always did."""
+    whose = named_created('{"type":"response.created","response":{"id":"resp_a","model":"m"}}')
+    other = named_created('{"type":"response.created","response":{"id":"resp_b"}}')
+    failed = named_created('{"type":"error","error":{"message":"no"},"usage":{"cost":0.5}}')
+    assert (read(whose).reading.response_id, read(whose).reading.model_answered) == ("resp_a", "m")
+    assert (read(whose + other).reading.response_id, read(whose + other).reading.model_answered) == ("resp_b", None)
+    assert (read(failed).reading.failed, read(failed).reading.true_cost) == (True, Cost("0.5", 500_000_000_000))
+    assert (read(whose + failed).reading.failed, read(whose + failed).reading.response_id) == (True, "resp_a")
+    assert read(failed + completed()).reading == KNOWN
+    long = named_created(f'{{"type":"response.created","response":{{"id":"resp_a","x":"{"y" * 5000}"}}}}')
+    assert read(long).reading.response_id == "resp_a"
+
+
 def test_a_failure_without_its_own_id_belongs_to_the_response_that_was_created() -> None:
     """So that it can be found by it."""
     reading = read(created() + event("response.failed", ',"response":{"status":"failed","usage":null}')).reading
