@@ -47,6 +47,7 @@ class StreamTap:
 
     __slots__ = (
         "_begun",
+        "_between",
         "_body",
         "_created",
         "_cut",
@@ -54,7 +55,6 @@ class StreamTap:
         "_encoded",
         "_finished",
         "_inflater",
-        "_plain",
         "_reading",
         "_splitter",
         "ended",
@@ -71,7 +71,7 @@ class StreamTap:
         self._body: BodyTap | None = None  # what was announced as a stream is a body all the same
         self._begun = False
         self._cut = b""  # the beginning of an event, which the splitter has not been shown
-        self._plain = False  # events come, as they are, and the last one has not
+        self._between = False  # events come, as they are, the last one has not, and no other is half told
         self._finished = False
 
     @property
@@ -101,7 +101,7 @@ class StreamTap:
         return self._deltas.last_number
 
     def passes(self, chunk: bytes) -> bool:
-        if not self._plain or not self._splitter.between_events:
+        if not self._between:
             return False
         if not self._cut and chunk.endswith(EVENT_ENDS):
             return self._deltas.passes(chunk)
@@ -131,6 +131,7 @@ class StreamTap:
         if self._cut:
             cut, self._cut = self._cut, b""
             self._splitter.feed(cut)
+            self._between = self._between and self._splitter.between_events
 
     def feed(self, chunk: bytes) -> int | None:
         if self.ended:
@@ -162,12 +163,13 @@ class StreamTap:
             self._begin(chunk)
         if self._body is not None:
             return self._body.feed(chunk)
-        came_before = len(self._cut)
+        came_before, self._between = len(self._cut), False
         whole, self._cut = self._divided(chunk)
         for event in self._splitter.feed(whole):
             self._take(event)
             if self.ended:
                 return max(0, event.start - came_before)
+        self._between = self._begun and not self._encoded and self._splitter.between_events
         return None
 
     def _feed_encoded(self, chunk: bytes) -> int | None:
@@ -190,7 +192,6 @@ class StreamTap:
         self._begun = bool(content)
         if content.startswith((b"{", b"[", b"<")):
             self._body = BodyTap()
-        self._plain = self._begun and self._body is None and not self._encoded
 
     def _take(self, event: Event) -> None:
         name, data = event.name, event.data
@@ -218,7 +219,7 @@ class StreamTap:
                 self._reading = replace(self.reading, unknown_reason="unparsable")
             return
         if kind in _TERMINAL_TYPES:
-            self._end()
+            self.ended = True
             self._adopt(reading, reading.unknown_reason, complete=True)
         elif reading.failed:  # `response.failed` may follow, so this is not the end yet
             self._adopt(reading, reading.unknown_reason and "no_terminal_event", complete=False)
@@ -231,11 +232,8 @@ class StreamTap:
         """An event too large to be read can still be the last one."""
         kind = _TYPE.search(event.data)
         if event.name in _TERMINAL_NAMES or (kind and kind[1] in _TERMINAL_NAMES):
-            self._end()
+            self.ended = True
             self._reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
-
-    def _end(self) -> None:
-        self.ended, self._plain = True, False
 
     def _adopt(self, reading: Reading, unknown_reason: str | None, *, complete: bool) -> None:
         """What does not say whose it is belongs to the response that was created."""

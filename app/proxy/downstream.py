@@ -12,7 +12,7 @@ from typing import Any
 
 from app.core.errors import ApiError
 from app.core.reflection import ReflectionMatcher
-from app.proxy.guard import Connection
+from app.proxy.guard import CHUNK, Connection
 from app.proxy.http_date import http_date
 from app.proxy.upstream.port import Take
 
@@ -75,13 +75,13 @@ class Downstream:
 
         One function over what it needs: every event of every stream passes here.
         """
-        connection, send = self._connection, self._connection.pass_on
+        connection, write = self._connection, self._connection.writing()
         clears = self._matcher.clears if self._matcher is not None else None
 
         def take(chunk: bytes) -> bool:
             if not connection.flowing or (clears is not None and not clears(chunk)) or not passes(chunk):
                 return False
-            send(chunk)
+            write(CHUNK % (len(chunk), chunk))
             return True
 
         return take

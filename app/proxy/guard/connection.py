@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import Any, Protocol
 
 from app.proxy.outbox import Outbox
 
 EXTENSION = "irg.connection"
+
+# A piece of a body as it stands on the wire (RFC 9112 §7.1), made of its length and itself.
+CHUNK = b"%x\r\n%b\r\n"
 
 
 class Wire(Protocol):
@@ -58,10 +62,11 @@ class Connection:
         """True while the client reads more slowly than we write."""
         return self._wire is not None and bool(self._wire.flow.write_paused)
 
-    def pass_on(self, piece: bytes) -> None:
-        """Writes a piece of a body in chunks that has begun, as `send` would, while `flowing`."""
-        if self._wire is not None:
-            self._wire.outbox.write(self._wire.transport, b"%x\r\n%b\r\n" % (len(piece), piece))
+    def writing(self) -> Callable[[bytes], object]:
+        """What writes as it is, while `flowing`: pieces of a body in chunks that has begun, each a `CHUNK`."""
+        if self._wire is None:
+            return len  # it never flows
+        return partial(self._wire.outbox.write, self._wire.transport)
 
     async def writable(self, timeout_seconds: float) -> bool:
         """Waits until the client has read on (or left); False if it did not within the time."""

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from app.proxy.guard.connection import CHUNK
+
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -230,7 +232,7 @@ class Cycle:
         if self._is_head:
             self._left, body = 0, b""
         elif self._chunked:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            chunk = CHUNK % (len(body), body) if body else b""
             body = chunk + b"0\r\n\r\n" if last else chunk
         else:
             self._left = (self._left or 0) - len(body)
