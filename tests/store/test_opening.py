@@ -9,13 +9,19 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from app.core.clock import now
+from app.core.holds import Counting
 from app.core.records import Outcome, State
+from app.store.calendar import Calendar
+from app.store.connections import make_file, reading_engine
+from app.store.database import Database
 from app.store.engine import open_store
 from app.store.migrate import HEAD, MIGRATIONS
 from app.store.port import BadDatabaseUrl, LedgerLost, LedgerUnavailable, SchemaTooNew, Store
@@ -225,3 +231,20 @@ async def test_a_directory_is_made_and_a_strange_name_is_no_matter(tmp_path: Pat
     await store.aclose()
     assert path.stat().st_mtime >= started - 1
     assert ask(path, "SELECT count(*) FROM requests") == [(1,)]
+
+
+def test_the_writer_makes_no_file_to_undo_a_statement(tmp_path: Path) -> None:
+    """Also behind a connection that was lost; who reads whole ledgers still sorts in files."""
+    path = tmp_path / "gateway.db"
+    make_file(path)
+    database = Database(path, "process", Calendar(now, ZoneInfo("UTC"), Counting()))
+    reading = reading_engine(path)
+    try:
+        for _ in range(2):
+            assert database.connection.raw.execute("PRAGMA temp_store").fetchone() == (2,)  # memory
+            database.connection.close()
+        with reading.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA temp_store").scalar() == 0
+    finally:
+        reading.dispose()
+        database.close()
