@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
@@ -15,19 +16,19 @@ class Ledger:
         self._store = store
         self._settle_wait_seconds = settle_wait_seconds
 
-    async def admit(self, intent: Intent) -> Admitted | Refused:
+    def admit(self, intent: Intent) -> Awaitable[Admitted | Refused]:
         """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none.
 
         Cancelled, it leaves no open row either: one that was written meanwhile is closed as free.
         """
-        return await self._store.admit(intent)
+        return self._store.admit(intent)
 
-    async def settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> Awaitable[None]:
         """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`.
 
-        It is queued at once: cancelling this call does not take it back. A closed row stays as it is.
+        It is queued as soon as it is awaited: cancelling this call does not take it back. A closed row stays as it is.
         """
-        await self._store.settle(_sound(settlement), self._settle_wait_seconds)
+        return self._store.settle(_sound(settlement), self._settle_wait_seconds)
 
     @property
     def healthy(self) -> bool:
