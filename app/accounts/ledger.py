@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import replace
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
@@ -16,19 +15,19 @@ class Ledger:
         self._store = store
         self._settle_wait_seconds = settle_wait_seconds
 
-    def admit(self, intent: Intent) -> Awaitable[Admitted | Refused]:
+    async def admit(self, intent: Intent) -> Admitted | Refused:
         """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none.
 
         Cancelled, it leaves no open row either: one that was written meanwhile is closed as free.
         """
-        return self._store.admit(intent)
+        return await self._store.admit(intent)
 
-    def settle(self, settlement: Settlement) -> Awaitable[None]:
+    async def settle(self, settlement: Settlement) -> None:
         """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`.
 
-        It is queued as soon as it is awaited: cancelling this call does not take it back. A closed row stays as it is.
+        It is queued at once: cancelling this call does not take it back. A closed row stays as it is.
         """
-        return self._store.settle(_sound(settlement), self._settle_wait_seconds)
+        await self._store.settle(_sound(settlement), self._settle_wait_seconds)
 
     @property
     def healthy(self) -> bool:

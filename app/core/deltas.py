@@ -57,21 +57,21 @@ class Deltas:
         return True
 
     def dull(self, chunk: bytes, start: int, end: int) -> Dull | None:
-        """Of whole events the first that can be passed over, with the last numbered one of them, to be kept."""
+        """Where the first of these whole events that can be passed over end, and the last numbered one of them, to be
+        kept. None: the first must be told."""
         for word in self._telling:
             found = chunk.find(word, start, end)
             if found >= 0:
                 end = last_end(chunk, start, found)
                 if end == start:
                     return None
-        passed = end
         if end - start > _KEPT_BYTES_MAX:
             start = _last_numbered(chunk, start, end)
         if end - start <= _KEPT_BYTES_MAX and (head := _IN_HEAD.match(chunk, start, end)):
             if head[1]:
                 self._usual = head[0]
-            return Dull(chunk[start:end], passed)
-        return Dull(b"", passed) if chunk.find(_NAME, start, end) < 0 else None
+            return Dull(chunk[start:end], end)
+        return Dull(b"", end) if chunk.find(_NAME, start, end) < 0 else None
 
     def keep(self, passed: Bytes) -> None:
         """Events were passed over, and this is what `dull` said to keep."""

@@ -28,11 +28,12 @@ class ReflectionMatcher:
     def clears(self, chunk: bytes) -> bool:
         """Whether a chunk (never empty) can go out as it is and leaves nothing behind: then it need not be fed.
 
-        One search, and no object made: most chunks end with a byte that the secret does not have at all.
+        One search, and no object made, where the last byte is none of the secret's, as behind most events. A chunk that
+        is cut ends anywhere: there its end is looked at as well.
         """
         if self._tail or self.found or chunk.find(self._secret) >= 0:
             return False
-        return chunk[-1] not in self._letters or not self._prefix_at_end(chunk)
+        return not self._prefix_at_end(chunk)
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go out now. Once `found`, only what stood before the secret, then nothing."""

@@ -62,8 +62,8 @@ class EventSplitter:
     `wanted` tells by an event's name (as far as it is known when data comes) whether its data is
     collected whole, up to `event_bytes_max`; of all other data only an excerpt is kept.
 
-    `dull` tells of the whole events between two places of a chunk how many of the first need not be told; they are
-    passed over in one step then. None: the first must be told.
+    `dull` tells of the whole events between two places of a chunk where the first that need not be told end, and what
+    shall be kept of them; they are passed over in one step then. None: the first must be told.
     """
 
     __slots__ = (

@@ -35,7 +35,7 @@ _PUT_OFF_BYTES_MAX = 1024
 
 _NOTHING_YET = Reading(unknown_reason="no_terminal_event")
 
-# Most events are shorter by far; what has begun of a longer one is told.
+# Most events are shorter by far; what has begun of a longer one goes to the splitter at once.
 _CUT_BYTES_MAX = 1024
 
 # In an excerpt of JSON. A quote inside a string has a backslash before it, so this is a name.
@@ -49,12 +49,12 @@ class StreamTap:
         "_begun",
         "_between",
         "_body",
-        "_created",
         "_cut",
         "_deltas",
         "_encoded",
         "_finished",
         "_inflater",
+        "_put_off",
         "_reading",
         "_splitter",
         "ended",
@@ -63,7 +63,7 @@ class StreamTap:
     def __init__(self, inflater: Inflater | None = None, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.ended = False
         self._reading = _NOTHING_YET
-        self._created: Bytes | None = None  # data of the event that tells whose answer it is, not read yet
+        self._put_off: Bytes | None = None  # data of an event named response.created, not read yet
         self._inflater = inflater
         self._encoded = inflater is not None
         self._deltas = Deltas(_TELLING)
@@ -71,14 +71,14 @@ class StreamTap:
         self._body: BodyTap | None = None  # what was announced as a stream is a body all the same
         self._begun = False
         self._cut = b""  # the beginning of an event, which the splitter has not been shown
-        self._between = False  # events come, as they are, the last one has not, and no other is half told
+        self._between = False  # events come, not encoded, the last has not, and the splitter is inside none
         self._finished = False
 
     @property
     def reading(self) -> Reading:
-        if self._created is not None:
-            created, self._created = self._created, None
-            self._read(b"response.created", created)
+        if self._put_off is not None:
+            data, self._put_off = self._put_off, None
+            self._read(b"response.created", data)
         return self._reading
 
     @property
@@ -89,7 +89,9 @@ class StreamTap:
 
     @property
     def held_bytes(self) -> int:
-        return self._body.held_bytes if self._body is not None else self._splitter.buffered + len(self._cut)
+        if self._body is not None:
+            return self._body.held_bytes
+        return self._splitter.buffered + len(self._cut) + len(self._put_off or b"")
 
     @property
     def at_boundary(self) -> bool:
@@ -115,19 +117,21 @@ class StreamTap:
         """What was cut off and this chunk, up to where the last event surely ends; and what has begun behind it.
 
         A fast stream comes in full chunks, of which each ends anywhere. With its beginning an event is whole, and can
-        be passed over with the others: a fifth of what it costs to be put together from lines.
+        be passed over with the others: a fifth of what it costs to be put together from lines. Only where lines end
+        with LF: behind a CR an end may be hidden, so a chunk that is cut there is fed.
         """
         joined = self._cut + chunk if self._cut else chunk
-        end = joined.rfind(b"\n\n") + 2
-        if end > 1 or self._splitter.between_events:
-            end = end if end > 1 else 0
-            cut = joined[end:]
-            if len(cut) <= _CUT_BYTES_MAX and cut.find(b"\r") < 0:  # behind a CR an end may be hidden
-                return joined[:end], cut
-        return joined, b""
+        found = joined.rfind(b"\n\n")
+        if found < 0 and not self._splitter.between_events:
+            return joined, b""
+        end = found + 2 if found >= 0 else 0
+        cut = joined[end:]
+        if len(cut) > _CUT_BYTES_MAX or cut.find(b"\r") >= 0:
+            return joined, b""
+        return joined[:end], cut
 
     def _take_cut(self) -> None:
-        """No event ends in it, so none is told."""
+        """Shows the splitter the beginning of an event that was put off. No event ends in it: there is none to take."""
         if self._cut:
             cut, self._cut = self._cut, b""
             self._splitter.feed(cut)
@@ -163,7 +167,8 @@ class StreamTap:
             self._begin(chunk)
         if self._body is not None:
             return self._body.feed(chunk)
-        came_before, self._between = len(self._cut), False
+        self._between = False  # stays so if the end is among these
+        came_before = len(self._cut)
         whole, self._cut = self._divided(chunk)
         for event in self._splitter.feed(whole):
             self._take(event)
@@ -204,12 +209,12 @@ class StreamTap:
                 return
         elif not any(map(data.__contains__, _WORTH_READING)):
             return
-        if self._created is None and name == b"response.created" and _may_be_put_off(data):
-            self._created = data
-        elif event.whole:
-            self._read(name, data)
-        else:
+        if not event.whole:
             self._take_excerpt(event)
+        elif self._put_off is None and name == b"response.created" and _may_be_put_off(data):
+            self._put_off = data
+        else:
+            self._read(name, data)
 
     def _read(self, name: bytes, data: Bytes) -> None:
         try:
@@ -244,15 +249,14 @@ class StreamTap:
             unknown_reason=unknown_reason,
             complete=complete,
         )
-        self._created = None  # it would tell no more
+        self._put_off = None  # what it would tell is in the reading, or was replaced
 
 
 def _may_be_put_off(data: Bytes) -> bool:
-    """Whether an event by the name of the first surely does not end the answer: it is read when its words are needed,
-    which they are not where the last event tells the same. (20 µs before the first byte of a stream is sent.)"""
-    return (
-        len(data) <= _PUT_OFF_BYTES_MAX and data.find(b"\\u") < 0 and not any(map(data.__contains__, _TERMINAL_NAMES))
-    )
+    """Whether data under the name `response.created` surely does not end the answer. It is read when somebody asks, and
+    mostly nobody does, since the last event tells the same: 20 µs less before the first byte."""
+    is_plain = len(data) <= _PUT_OFF_BYTES_MAX and data.find(b"\\u") < 0
+    return is_plain and not any(map(data.__contains__, _TERMINAL_NAMES))
 
 
 def _worth_collecting(name: bytes) -> bool:

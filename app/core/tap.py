@@ -43,7 +43,10 @@ class Tap(Protocol):
 
     @property
     def at_boundary(self) -> bool:
-        """An error event may be put in here: the bytes so far are whole events."""
+        """An error event may be put in here: the bytes so far are whole events.
+
+        Asking may take in what was put off: the next chunk may have to be fed.
+        """
         ...
 
     @property
@@ -52,7 +55,8 @@ class Tap(Protocol):
         ...
 
     def passes(self, chunk: bytes) -> bool:
-        """Takes in a chunk in which surely nothing matters; False: it took nothing in, and must be fed."""
+        """Takes in a chunk that ends no event which matters; one may begin in it. False: it took nothing in, and must
+        be fed."""
         ...
 
     def feed(self, chunk: bytes) -> int | None:

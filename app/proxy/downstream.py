@@ -12,7 +12,7 @@ from typing import Any
 
 from app.core.errors import ApiError
 from app.core.reflection import ReflectionMatcher
-from app.proxy.guard import CHUNK, Connection
+from app.proxy.guard import CHUNK_FORMAT, Connection
 from app.proxy.http_date import http_date
 from app.proxy.upstream.port import Take
 
@@ -71,17 +71,17 @@ class Downstream:
 
     def taker(self, passes: Callable[[bytes], bool]) -> Take:
         """What sends a chunk of a body in chunks at once and whole, if nothing stands against it; as `body` does, but
-        with no message and no coroutine around it. `passes`: whether nothing in a chunk matters.
+        with no message and no coroutine around it. `passes`: whether no event that matters ends in it.
 
         One function over what it needs: every event of every stream passes here.
         """
-        connection, write = self._connection, self._connection.writing()
+        connection, write = self._connection, self._connection.writer()
         clears = self._matcher.clears if self._matcher is not None else None
 
         def take(chunk: bytes) -> bool:
             if not connection.flowing or (clears is not None and not clears(chunk)) or not passes(chunk):
                 return False
-            write(CHUNK % (len(chunk), chunk))
+            write(CHUNK_FORMAT % (len(chunk), chunk))
             return True
 
         return take

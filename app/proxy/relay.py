@@ -2,8 +2,8 @@
 
 The tap sees each chunk before it is sent and never alters it. Three kinds of answer:
 
-- a stream (`text/event-stream`): chunks go as they come, those in which nothing matters without waking
-  this task; from the start of the terminal event's last piece on, bytes wait for the settlement;
+- a stream (`text/event-stream`): chunks go as they come, those in which no event ends that matters without
+  waking this task; from the start of the terminal event's last piece on, bytes wait for the settlement;
 - another body: collected, settled, then sent whole, so that a break inside it becomes a
   clean error; a larger or slower one is streamed with its last byte, or its end, held;
 - an error (status ≥ 400): read first, since only a JSON object may pass.

@@ -96,9 +96,10 @@ class WritingConnection:
     def raw(self) -> sqlite3.Connection:
         return self._connected()[1]
 
-    def undo_in_memory(self) -> None:
-        """What undoes a statement of many rows is kept in memory from now on, and not in a file that is made for each:
-        a tenth less time for a batch of 64. Not before the migrations, which sort whole ledgers for an index.
+    def keep_temporary_in_memory(self) -> None:
+        """From now on SQLite keeps this connection's statement journals and sorts in memory: a file made for each
+        statement of many rows cost a batch of 64 a tenth of its time. Call it behind the migrations, whose sorts for an
+        index are as large as the ledger.
         """
         self._pragmas.append("temp_store = MEMORY")
         self.raw.execute("PRAGMA temp_store = MEMORY")

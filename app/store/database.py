@@ -47,7 +47,7 @@ class Database:
             self.connection = WritingConnection(path, durability)
             undo.callback(self.connection.close)
             migrate(self.connection.sql, path)
-            self.connection.undo_in_memory()
+            self.connection.keep_temporary_in_memory()
             self.spool = Spool(spool_path(path))
             undo.pop_all()
         self.instance_id = new_id("inst", calendar.clock())

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.core.deltas import Deltas
+from app.core.sse import EventSplitter
 from app.core.stream_tap import StreamTap
 from tests.core.answers import completed, created, cut, cut_places, delta, event, every, with_line_ends
 from tests.core.test_sse import read_plainly
@@ -167,11 +169,24 @@ def test_a_chunk_that_is_cut_passes_with_what_follows() -> None:
     assert tap.last_sequence_number == 399
     last = delta(number=400) + completed()
     assert tap.passes(last[:30])
-    assert not tap.at_boundary
-    assert tap.held_bytes == 30
     begins = len(delta(number=400)) - 30
     assert tap.feed(last[30:]) == begins
     assert tap.ended
+
+
+def test_asking_for_the_boundary_inside_an_event_ends_the_passing() -> None:
+    """What was cut off is the splitter's then: what follows must be fed, or it would be read without its beginning."""
+    tap, sent = fed([created()]), delta()
+    assert tap.passes(sent[:30])
+    assert not tap.at_boundary
+    assert not tap.passes(sent[30:])
+
+
+def test_what_stands_before_the_end_of_the_answer_is_passed_over() -> None:
+    """In a chunk that has both: the last event alone is taken apart."""
+    splitter = EventSplitter(lambda name: True, dull=Deltas((b"response.completed",)).dull)
+    told = splitter.feed(b"\n" + created() + delta() * 3 + completed())
+    assert [one.passed for one in told] == [True, False]
 
 
 def test_where_an_event_was_cut_by_a_chunk_that_passed_a_cost_is_still_read() -> None:

@@ -63,3 +63,12 @@ def test_nothing_follows_a_find() -> None:
     matcher = ReflectionMatcher(SECRET)
     assert matcher.feed(b"x" + SECRET + b"y") == b"x"
     assert matcher.feed(b"more") == b""
+
+
+def test_a_chunk_clears_only_without_the_secret_and_without_its_beginning() -> None:
+    """Whole in it, begun at its end, or begun before: it must be fed. A letter of it at the end is no beginning."""
+    for chunk, clear in ((b"x" + SECRET + b"!", False), (b"x" + SECRET[:3], False), (b"x-sec", True), (b"x!", True)):
+        assert ReflectionMatcher(SECRET).clears(chunk) is clear
+    begun = ReflectionMatcher(SECRET)
+    begun.feed(SECRET[:5])
+    assert not begun.clears(SECRET[5:] + b"!")

@@ -232,8 +232,17 @@ def test_what_the_first_event_tells_is_there_when_it_is_asked_for() -> None:
     assert (read(failed).reading.failed, read(failed).reading.true_cost) == (True, Cost("0.5", 500_000_000_000))
     assert (read(whose + failed).reading.failed, read(whose + failed).reading.response_id) == (True, "resp_a")
     assert read(failed + completed()).reading == KNOWN
-    long = named_created(f'{{"type":"response.created","response":{{"id":"resp_a","x":"{"y" * 5000}"}}}}')
-    assert read(long).reading.response_id == "resp_a"
+
+
+def test_the_first_event_is_read_when_it_is_asked_for_unless_it_is_long() -> None:
+    """What is put off is held as long as the stream lasts, and is told as held."""
+    short, long = (f'{{"type":"response.created","response":{{"id":"resp_a","x":"{"y" * n}"}}}}' for n in (10, 5000))
+    for data, held in ((short, len(short)), (long, 0)):
+        tap = StreamTap()
+        tap.feed(named_created(data))
+        assert tap.held_bytes == held
+        assert tap.reading.response_id == "resp_a"
+        assert tap.held_bytes == 0
 
 
 def test_a_failure_without_its_own_id_belongs_to_the_response_that_was_created() -> None:

@@ -61,7 +61,7 @@ MONEY = (
         "real framing only",
         "app/core/stream_tap.py",
         "        if kind in _TERMINAL_TYPES:\n",
-        "        if any(one in event.data for one in _TERMINAL_NAMES):\n",
+        "        if any(one in data for one in _TERMINAL_NAMES):\n",
         ("tests/core/test_stream_tap.py",),
     ),
     Mutant(

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.proxy.outbox import Outbox
+from app.proxy.outbox import WAITING_BYTES_MAX, Outbox
 from tests.proxy.guard.connections import WrittenTransport
 
 TRANSPORTS = 3
@@ -69,3 +69,29 @@ async def test_what_waits_for_a_transport_that_ended_is_dropped() -> None:
     cut.abort()
     await asyncio.sleep(0)
     assert (cut.writes, third.writes) == ([], [b"c"])
+
+
+async def test_a_transport_that_takes_nothing_keeps_nobody_elses_back() -> None:
+    """It says so by an error, as a loop's do behind their end."""
+
+    class Ended(WrittenTransport):
+        def write(self, data: Any) -> None:
+            raise RuntimeError("the handler is closed")
+
+    outbox, first, third = Outbox(), WrittenTransport(), WrittenTransport()
+    outbox.write(first, b"a")
+    outbox.write(Ended(), b"b")
+    outbox.write(third, b"c")
+    await asyncio.sleep(0)
+    assert third.writes == [b"c"]
+
+
+async def test_who_takes_nothing_is_seen_within_a_turn() -> None:
+    """What waits is bounded: beyond that the transport is given it, and can say that its client takes no more."""
+    outbox, first, second = Outbox(), WrittenTransport(), WrittenTransport()
+    outbox.write(first, b"a")
+    for _ in range(4):
+        outbox.write(second, b"x" * 10_000)
+    assert len(second.written) > 4 * 10_000 - WAITING_BYTES_MAX
+    await asyncio.sleep(0)
+    assert second.written == b"x" * 40_000

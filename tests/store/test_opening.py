@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 
 from app.core.clock import now
 from app.core.holds import Counting
@@ -23,7 +23,7 @@ from app.store.calendar import Calendar
 from app.store.connections import make_file, reading_engine
 from app.store.database import Database
 from app.store.engine import open_store
-from app.store.migrate import HEAD, MIGRATIONS
+from app.store.migrate import HEAD, MIGRATIONS, migrate
 from app.store.port import BadDatabaseUrl, LedgerLost, LedgerUnavailable, SchemaTooNew, Store
 from app.store.queries import list_keys
 from app.store.schema import metadata
@@ -233,8 +233,14 @@ async def test_a_directory_is_made_and_a_strange_name_is_no_matter(tmp_path: Pat
     assert ask(path, "SELECT count(*) FROM requests") == [(1,)]
 
 
-def test_the_writer_makes_no_file_to_undo_a_statement(tmp_path: Path) -> None:
-    """Also behind a connection that was lost; who reads whole ledgers still sorts in files."""
+def test_only_the_writer_keeps_temporary_things_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also behind a connection that was lost; but not before the migrations. Who reads whole ledgers sorts in files."""
+
+    def migrated(connection: Connection, path: Path) -> None:
+        assert connection.exec_driver_sql("PRAGMA temp_store").scalar() == 0
+        migrate(connection, path)
+
+    monkeypatch.setattr("app.store.database.migrate", migrated)
     path = tmp_path / "gateway.db"
     make_file(path)
     database = Database(path, "process", Calendar(now, ZoneInfo("UTC"), Counting()))

@@ -5,9 +5,18 @@ keeps one request apart from the next, `places` counts connections, `refusal` wr
 about.
 """
 
-from app.proxy.guard.connection import CHUNK, EXTENSION, Connection, connection_of
+from app.proxy.guard.connection import CHUNK_FORMAT, EXTENSION, Connection, connection_of
 from app.proxy.guard.limits import Limits
 from app.proxy.guard.places import Places
 from app.proxy.guard.protocol import GuardProtocol, guard_protocol
 
-__all__ = ["CHUNK", "EXTENSION", "Connection", "GuardProtocol", "Limits", "Places", "connection_of", "guard_protocol"]
+__all__ = [
+    "CHUNK_FORMAT",
+    "EXTENSION",
+    "Connection",
+    "GuardProtocol",
+    "Limits",
+    "Places",
+    "connection_of",
+    "guard_protocol",
+]

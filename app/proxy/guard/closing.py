@@ -92,7 +92,7 @@ class Closing(QuietEnd):
         self.outbox.write(self.transport, data)
 
     def close(self) -> None:
-        """Behind what was written."""
+        """Closes behind what was written; what waits for other connections leaves with it."""
         self.outbox.flush()
         self.transport.close()
 

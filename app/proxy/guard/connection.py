@@ -16,7 +16,7 @@ from app.proxy.outbox import Outbox
 EXTENSION = "irg.connection"
 
 # A piece of a body as it stands on the wire (RFC 9112 §7.1), made of its length and itself.
-CHUNK = b"%x\r\n%b\r\n"
+CHUNK_FORMAT = b"%x\r\n%b\r\n"
 
 
 class Wire(Protocol):
@@ -42,7 +42,7 @@ class Connection:
         self._wire = wire
         self._on_gone: Callable[[], None] | None = None
         self.gone = False
-        self.flowing = wire is not None  # what is written goes out without waiting
+        self.flowing = wire is not None  # the client takes what is written: nothing need wait for it
         self.local = local  # came through the gateway's own Unix socket
         self.facts: dict[str, Any] = {}  # what was made of the request's head alone: there again when that comes again
         self.client: str | None = None  # what limits per address count it under; None: they do not
@@ -62,10 +62,13 @@ class Connection:
         """True while the client reads more slowly than we write."""
         return self._wire is not None and bool(self._wire.flow.write_paused)
 
-    def writing(self) -> Callable[[bytes], object]:
-        """What writes as it is, while `flowing`: pieces of a body in chunks that has begun, each a `CHUNK`."""
+    def writer(self) -> Callable[[bytes], object]:
+        """A function that writes bytes as they are: of an answer whose head has gone, each in the `CHUNK_FORMAT`.
+
+        Call it only while `flowing`. It goes straight to the outbox: a call less for every event of every stream.
+        """
         if self._wire is None:
-            return len  # it never flows
+            return len  # never called: without a wire nothing flows
         return partial(self._wire.outbox.write, self._wire.transport)
 
     async def writable(self, timeout_seconds: float) -> bool:

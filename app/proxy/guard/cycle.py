@@ -18,14 +18,14 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.proxy.guard.connection import CHUNK
+from app.proxy.guard.connection import CHUNK_FORMAT
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# A body up to this size is copied behind its head, rather than written by itself.
+# A body up to this size is copied behind its head, rather than given to the connection by itself.
 _ONE_WRITE_BYTES_MAX = 64 * 1024
 
 # The server's own words, as uvicorn has them.
@@ -232,7 +232,7 @@ class Cycle:
         if self._is_head:
             self._left, body = 0, b""
         elif self._chunked:
-            chunk = CHUNK % (len(body), body) if body else b""
+            chunk = CHUNK_FORMAT % (len(body), body) if body else b""
             body = chunk + b"0\r\n\r\n" if last else chunk
         else:
             self._left = (self._left or 0) - len(body)

@@ -206,5 +206,5 @@ class GuardProtocol(Requests):
 
 def guard_protocol(exchange_tasks: set[asyncio.Task[None]], limits: Limits) -> type[GuardProtocol]:
     """The protocol class for one server; its request tasks live in `exchange_tasks`."""
-    its = {"exchange_tasks": exchange_tasks, "limits": limits, "outbox": Outbox()}
-    return type("BoundGuardProtocol", (GuardProtocol,), its)
+    attributes = {"exchange_tasks": exchange_tasks, "limits": limits, "outbox": Outbox()}
+    return type("BoundGuardProtocol", (GuardProtocol,), attributes)

@@ -85,7 +85,7 @@ class DirectUpstream:
         try:
             start = b"%bcontent-length: %d\r\n\r\n" % (head.prepared, len(body))
             if len(body) <= PIECE_BYTES:
-                wire.send_at_once(start + body)
+                wire.send_small(start + body)
             else:
                 await wire.send(start, body, self._connecting.idle_seconds)
             await answer.begun(self._connecting.head_seconds)

@@ -61,8 +61,8 @@ class Wire(asyncio.BufferedProtocol):
         self.deadline = NEVER
         return self._answer
 
-    def send_at_once(self, request: bytes) -> None:
-        """Writes a request, head and body: for what is not large."""
+    def send_small(self, request: bytes) -> None:
+        """Gives a request, head and body, to the outbox: for what is not large."""
         self._sent_anything = True
         self._outbox.write(cast(asyncio.Transport, self._transport), request)
 
@@ -75,7 +75,7 @@ class Wire(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, self._transport)
         self._sent_anything = self._sending = True
         try:
-            transport.write(head)
+            transport.write(head)  # past the outbox: nothing of this wire waits there, its last request was answered
             for start in range(0, len(body), PIECE_BYTES):
                 transport.write(body[start : start + PIECE_BYTES])
                 await self._taken(idle_seconds)

@@ -15,7 +15,7 @@ import pytest
 from app.proxy.guard import GuardProtocol
 from app.proxy.guard.limits import LEFTOVER_BYTES_MAX
 from tests.harness import RESPONSES, GatewayUnderTest, Reply
-from tests.proxy.guard.connections import guarded
+from tests.proxy.guard.connections import WrittenTransport, guarded
 from tests.proxy.test_passthrough import ANSWER, COMPLETED, CREATED
 from tests.scripted_upstream import END, RESET, ScriptedUpstream, Step, chunk, json_answer, sse_head
 
@@ -119,3 +119,18 @@ async def test_what_comes_behind_a_last_answer_is_bounded() -> None:
 
 def _connections() -> list[GuardProtocol]:
     return [one for one in gc.get_objects() if isinstance(one, GuardProtocol)]
+
+
+async def test_what_waits_leaves_before_a_client_that_ended_is_closed() -> None:
+    """Others wrote in this turn, so a connection's last piece waits with theirs: before its end, before a refusal."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    for end in (GuardProtocol.eof_received, lambda connection: connection.data_received(b"no request\r\n\r\n")):
+        connection, transport = guarded(app)
+        for _ in range(2):
+            connection.outbox.write(WrittenTransport(), b"x")
+        connection.write(b"last")
+        assert transport.written == b""
+        end(connection)
+        assert transport.written.startswith(b"last")

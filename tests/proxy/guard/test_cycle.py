@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.core.request_head import head_fault
 from app.proxy.guard import GuardProtocol
 from app.proxy.guard.cycle import Cycle
+from app.proxy.outbox import Outbox
 from tests.proxy.guard.connections import Message, WrittenTransport, guarded
 
 POST = b"POST /a HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\n"
@@ -29,15 +30,17 @@ class Wire:
         self.flow = FlowControl(self.transport)
         self.tasks: set[Any] = set()
         self.completed = 0
+        self.outbox = Outbox()
 
     def write(self, data: bytes) -> None:
-        self.transport.write(data)
+        self.outbox.write(self.transport, data)
 
     def close(self) -> None:
+        self.outbox.flush()
         self.transport.close()
 
     def close_behind_answer(self) -> None:
-        self.transport.close()
+        self.close()
 
     def on_response_complete(self) -> None:
         self.completed += 1
@@ -52,6 +55,7 @@ async def sent(cycle: Any, messages: list[Message], wire: Wire) -> list[Any]:
         except RuntimeError as error:
             fault = str(error).replace("header name", "header value")  # which of them is found first
             break
+    wire.outbox.flush()
     return [wire.transport.written, wire.transport.closed, wire.completed, fault]
 
 

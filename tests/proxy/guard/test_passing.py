@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from app.proxy.guard import CHUNK, Connection
+from app.proxy.guard import CHUNK_FORMAT, Connection
 from app.proxy.guard.cycle import Cycle
 from app.proxy.outbox import Outbox
 
@@ -31,11 +31,11 @@ class Sink(asyncio.Transport):
 class Below:
     """The wire of a connection, as far as passing on needs one."""
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox | None = None) -> None:
         self.sink = Sink()
         self.transport: asyncio.Transport = self.sink
         self.flow = FlowControl(self.transport)
-        self.outbox = Outbox()
+        self.outbox = outbox or Outbox()
         self.tasks: set[asyncio.Task[None]] = set()
 
     def write(self, data: bytes) -> None:
@@ -56,15 +56,16 @@ class Below:
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=40_000), st.booleans()), max_size=8))
 async def test_both_ways_write_the_same_bytes(pieces: list[tuple[bytes, bool]]) -> None:
-    """Mixed in any order, behind the same head."""
-    mixed, plain = Below(), Below()
+    """Mixed in any order, behind the same head; both leave by one outbox."""
+    outbox = Outbox()
+    mixed, plain = Below(outbox), Below(outbox)
     connection = Connection(mixed)
     for below in (mixed, plain):
         cycle = Cycle(below, {"method": "POST"}, keep_alive=True)
         await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
         for piece, passed in pieces:
             if passed and below is mixed:
-                connection.writing()(CHUNK % (len(piece), piece))
+                connection.writer()(CHUNK_FORMAT % (len(piece), piece))
             else:
                 await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
         await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
