@@ -32,7 +32,7 @@ class Deltas:
 
     def __init__(self, telling: tuple[bytes, ...]) -> None:
         self._telling = telling
-        self._usual = b"\n"  # how the last one began that was known by its name; no event begins with a line's end
+        self._usual = b"\r"  # how the last one began that was known by its name; at first what no chunk without CR has
         self._numbered: Bytes = b""  # data of the last event told that has a number, or its ends
         self._passed: Bytes = b""  # a later event that was passed over and has a number, perhaps some more without
 

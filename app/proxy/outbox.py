@@ -36,7 +36,7 @@ class Outbox:
             self._is_turn = True
             asyncio.get_running_loop().call_soon(self._end_turn)
             if self._is_calm:
-                transport.write(data)
+                _write(transport, data)
                 return
         before = self._waiting.get(transport)
         waits = data if before is None else before + data
@@ -44,18 +44,23 @@ class Outbox:
             self._waiting[transport] = waits
         else:
             self._waiting.pop(transport, None)
-            transport.write(waits)
+            _write(transport, waits)
 
     def flush(self) -> None:
         """Writes what waits: of each transport in its order, and at once."""
         waiting, self._waiting = self._waiting, {}
         for transport, data in waiting.items():
-            if not transport.is_closing():
-                with contextlib.suppress(RuntimeError):  # this one takes nothing any more; the others still get theirs
-                    transport.write(data)
+            with contextlib.suppress(RuntimeError):  # this one takes nothing any more; the others still get theirs
+                _write(transport, data)
 
     def _end_turn(self) -> None:
         self._is_turn = False
         # Of a calm turn the first piece has gone already; of another it waits among the rest.
         self._is_calm = len(self._waiting) <= (0 if self._is_calm else 1)
         self.flush()
+
+
+def _write(transport: asyncio.WriteTransport, data: bytes) -> None:
+    """A loop's own transports would send on behind what was dropped here."""
+    if not transport.is_closing():
+        transport.write(data)

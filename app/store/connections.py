@@ -99,7 +99,8 @@ class WritingConnection:
     def keep_temporary_in_memory(self) -> None:
         """From now on SQLite keeps this connection's statement journals and sorts in memory: a file made for each
         statement of many rows cost a batch of 64 a tenth of its time. Call it behind the migrations, whose sorts for an
-        index are as large as the ledger.
+        index are as large as the ledger. (The largest sort left, for a budget of the whole gateway that begins: 60 MiB
+        for a year of 1,500 keys.)
         """
         self._pragmas.append("temp_store = MEMORY")
         self.raw.execute("PRAGMA temp_store = MEMORY")

@@ -189,6 +189,13 @@ def test_what_stands_before_the_end_of_the_answer_is_passed_over() -> None:
     assert [one.passed for one in told] == [True, False]
 
 
+@pytest.mark.parametrize("chunks", [[b"\n", completed(named=False)], [b"\n" + completed(named=False)]])
+def test_an_empty_line_before_an_event_hides_nothing(chunks: list[bytes]) -> None:
+    """Before any delta was seen by its name, in a chunk of its own or with the event."""
+    tap = relayed([created(), *chunks])
+    assert (tap.ended, tap.reading.complete, tap.reading.cost_known) == (True, True, True)
+
+
 def test_where_an_event_was_cut_by_a_chunk_that_passed_a_cost_is_still_read() -> None:
     """The end of an answer, cut at each of its bytes behind what passes; and the stream that breaks there."""
     last = completed()

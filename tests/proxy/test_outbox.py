@@ -69,6 +69,8 @@ async def test_what_waits_for_a_transport_that_ended_is_dropped() -> None:
     cut.abort()
     await asyncio.sleep(0)
     assert (cut.writes, third.writes) == ([], [b"c"])
+    outbox.write(cut, b"d")
+    assert cut.writes == []
 
 
 async def test_a_transport_that_takes_nothing_keeps_nobody_elses_back() -> None:

@@ -76,6 +76,7 @@ class Closing(QuietEnd):
             self._close_in(self.timeout_keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
+        self.outbox.flush()  # a timer may run before the turn's end is told
         super().timeout_keep_alive_handler()
         if self.transport.is_closing():
             self._closes()

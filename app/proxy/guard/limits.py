@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.core.addresses import Network
 from app.proxy.guard.places import Places
 
-# A client that reads nothing holds at most this much of an answer in our memory.
+# A client that reads nothing holds at most this much of an answer in our memory, and what waits for the turn's end.
 WRITE_BUFFER_BYTES_MAX = 12 * 1024
 
 # And about this much waits unsent in the system's, which else gives some megabytes to a connection that does not move.

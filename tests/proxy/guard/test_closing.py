@@ -134,3 +134,17 @@ async def test_what_waits_leaves_before_a_client_that_ended_is_closed() -> None:
         assert transport.written == b""
         end(connection)
         assert transport.written.startswith(b"last")
+
+
+async def test_what_waits_leaves_before_an_idle_connection_is_closed() -> None:
+    """A timer may come before the end of the turn that wrote, if that took as long as a connection rests."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    connection, transport = guarded(app)
+    for _ in range(2):
+        connection.outbox.write(WrittenTransport(), b"x")
+    connection.write(b"last")
+    connection.timeout_keep_alive_handler()
+    assert transport.closed
+    assert transport.written == b"last"
