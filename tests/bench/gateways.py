@@ -56,7 +56,11 @@ class Kind:
         }
         command = [sys.executable, "-P", "-m", self.module, "serve"]
         running = spawn("gateway", place, command, port, keys=[], environment=environment)
-        running.target.keys.write_text("\n".join(_keys(port, LIMITS if self.limited else {})))
+        try:
+            running.target.keys.write_text("\n".join(_keys(port, LIMITS if self.limited else {})))
+        except BaseException:  # nobody else knows of it yet
+            running.kill()
+            raise
         return running
 
 

@@ -83,6 +83,20 @@ def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found.figures == {}
 
 
+def test_a_gateway_that_makes_no_keys_is_not_left_running(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take its part of the core that the next subject is measured on."""
+
+    def none(port: int, limits: object) -> list[str]:
+        raise ConnectionError("no answer")
+
+    stand.upstream()
+    before = set(family(os.getpid()))
+    monkeypatch.setattr("tests.bench.gateways._keys", none)
+    with pytest.raises(ConnectionError), stand.fresh("gateway"):
+        pass
+    assert set(family(os.getpid())) <= before
+
+
 def test_a_bench_that_is_ended_leaves_nothing_running(tmp_path: Path) -> None:
     """SIGTERM, as `timeout` sends it, in the middle of a window: subjects, upstream and load end with it."""
     command = [sys.executable, "-m", "tests.bench", "json", "--connections", "16", "--seconds", "60"]
