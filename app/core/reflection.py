@@ -33,7 +33,7 @@ class ReflectionMatcher:
         """
         if self._tail or self.found or chunk.find(self._secret) >= 0:
             return False
-        return not self._prefix_at_end(chunk)
+        return chunk[-1] not in self._letters or not self._prefix_at_end(chunk)  # mostly the call is spared
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes that may go out now. Once `found`, only what stood before the secret, then nothing."""

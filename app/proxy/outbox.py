@@ -1,6 +1,6 @@
 """What one turn of the loop writes to many sockets leaves together, at the turn's end.
 
-Fact: uvloop writes to the system at once, and each write wakes a peer that sleeps: 5 to 15 µs on a virtual machine,
+Fact: uvloop writes to the system at once, and each write wakes a peer that sleeps: 8 to 15 µs on a virtual machine,
 more than all else that a write costs. One that still runs when the next piece comes is not woken for it. (A seventh
 more requests at 64 connections, a tenth less processor time for an event of 500 streams.) Where the last turn that
 wrote had nothing to put together, the first piece goes at once: a connection that is alone would wait for the turn's
@@ -14,7 +14,6 @@ the guard and by the direct transport, each with one of its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 # More than this does not wait for the turn's end: the transport must see it, to say when its client takes no more. A
 # piece of a stream, as it is read at once, does wait.
@@ -50,8 +49,10 @@ class Outbox:
         """Writes what waits: of each transport in its order, and at once."""
         waiting, self._waiting = self._waiting, {}
         for transport, data in waiting.items():
-            with contextlib.suppress(RuntimeError):  # this one takes nothing any more; the others still get theirs
+            try:
                 _write(transport, data)
+            except RuntimeError:  # (`suppress` would cost each piece 0.2 µs.)
+                continue  # this one takes nothing any more; the others still get theirs
 
     def _end_turn(self) -> None:
         self._is_turn = False
