@@ -62,8 +62,9 @@ class BadCost(ValueError):
 def parse_cost(token: str) -> Cost:
     """The cost that a JSON number token states, in USD. Raises: `BadCost`."""
     plain = _PLAIN.fullmatch(token)
-    if plain is not None:
-        return Cost(token, _plain_picodollars(plain))
+    if plain is not None:  # in integers alone: a third of the time that decimals take
+        whole, fraction = plain.groups("")
+        return Cost(token, int(whole + fraction.ljust(12, "0")))
     value = _exact(token)
     if value < 0:
         raise BadCost("negative")
@@ -82,15 +83,23 @@ def parse_price(token: str) -> int:
     return _picodollars(value, ROUND_CEILING)
 
 
+def charge_steps(true: Cost) -> int:
+    """How many steps of 1/10,000 USD are charged for a true cost: the exact ceiling of its token.
+
+    Rounding moves nothing past a step, so a count between two steps says between which the token is. Of a count that
+    is a step, the token says whether it is above it.
+    """
+    steps, beyond = divmod(true.picodollars, CHARGE_STEP_PICODOLLARS)
+    if beyond or _exact(true.raw) > steps * CHARGE_STEP:
+        return steps + 1
+    return steps
+
+
 def charged_from(true: Cost) -> Cost:
-    """What a true cost is charged as: the exact ceiling of its token to 1/10,000 USD. Raises: `BadCost`."""
-    plain = _PLAIN.fullmatch(true.raw)
-    if plain is not None:
-        steps = -(-_plain_picodollars(plain) // CHARGE_STEP_PICODOLLARS)
-        whole, rest = divmod(steps, 10_000)
-        return Cost(f"{whole}.{rest:04d}", steps * CHARGE_STEP_PICODOLLARS)
-    charged = _exact(true.raw).quantize(CHARGE_STEP, rounding=ROUND_CEILING, context=_CONTEXT).copy_abs()
-    return Cost(format(charged, "f"), _picodollars(charged))
+    """What a true cost is charged as."""
+    steps = charge_steps(true)
+    whole, rest = divmod(steps, 10_000)
+    return Cost(f"{whole}.{rest:04d}", steps * CHARGE_STEP_PICODOLLARS)
 
 
 def parse_usd(text: str) -> int:
@@ -114,12 +123,6 @@ def format_usd(picodollars: int) -> str:
     whole, rest = divmod(abs(picodollars), PICODOLLARS_PER_USD)
     fraction = f"{rest:012d}".rstrip("0").ljust(2, "0")
     return f"{sign}{whole}.{fraction}"
-
-
-def _plain_picodollars(plain: re.Match[str]) -> int:
-    """Exactly, in integers alone: a third of the time that decimals take."""
-    whole, fraction = plain.groups("")
-    return int(whole) * PICODOLLARS_PER_USD + int(fraction.ljust(12, "0"))
 
 
 def _exact(token: str) -> Decimal:

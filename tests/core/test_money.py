@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from math import ceil
 
@@ -34,6 +34,7 @@ _TOKENS = st.builds(
     st.one_of(st.just(""), _DIGITS),
     st.integers(-40, 6),
 )
+_WIDE = Context(prec=100)
 _PICODOLLARS = st.integers(-(10**30), 10**30)
 
 
@@ -88,6 +89,16 @@ def test_count_and_charge_are_exact(token: str) -> None:
     assert Fraction(charged.raw) == Fraction(ceil(value * 10_000), 10_000)
     assert charged.picodollars == Fraction(charged.raw) * PICODOLLARS_PER_USD
     assert charged_from(charged) == charged
+
+
+@given(st.integers(1, COST_USD_MAX * 10_000 - 1), st.integers(-9, 9), st.integers(5, 60))
+def test_a_token_close_to_a_step_is_on_its_own_side(steps: int, digit: int, place: int) -> None:
+    """Also where the count is rounded onto the step, from below or from above."""
+    exact = _WIDE.add(Decimal(steps).scaleb(-4), Decimal(digit).scaleb(-place))
+    for token in (format(exact, "f"), format(exact, "e")):
+        charged = charged_from(parse_cost(token))
+        assert Fraction(charged.raw) == Fraction(ceil(Fraction(token) * 10_000), 10_000)
+        assert charged.picodollars == Fraction(charged.raw) * PICODOLLARS_PER_USD
 
 
 @given(st.floats(min_value=0, max_value=COST_USD_MAX))

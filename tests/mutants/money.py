@@ -43,8 +43,16 @@ MONEY = (
         "charge rounded to the nearest",
         "a charge is the exact ceiling",
         "app/core/money.py",
-        "quantize(CHARGE_STEP, rounding=ROUND_CEILING",
-        "quantize(CHARGE_STEP, rounding=ROUND_HALF_EVEN",
+        "if beyond or _exact(true.raw) > steps * CHARGE_STEP:",
+        "if 2 * beyond > CHARGE_STEP_PICODOLLARS:",
+        ("tests/core/test_money.py",),
+    ),
+    Mutant(
+        "charge of the rounded count",
+        "a charge is the exact ceiling",
+        "app/core/money.py",
+        "if beyond or _exact(true.raw) > steps * CHARGE_STEP:",
+        "if beyond:",
         ("tests/core/test_money.py",),
     ),
     Mutant(
