@@ -8,14 +8,14 @@ and for a whole body.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from app.core.document import Number, decode, is_repeated, object_in
-from app.core.money import BadCost, charged_from, parse_cost
+from app.core.document import Number, decode, is_repeated, object_in, written
+from app.core.money import CHARGE_STEP_PICODOLLARS, BadCost, charge_steps, charged_from, parse_cost
 from app.core.outline import Bytes
 from app.core.records import Cost, Reading, TokenUsage
+from app.core.value import value
 
 TOKEN_TEXT_MAX = 200
 NAME_TEXT_MAX = 512  # what is longer is no id and no model's name
@@ -38,7 +38,8 @@ class EventReading(NamedTuple):
     reading: Reading
 
 
-class _Told(NamedTuple):
+@value
+class _Told:
     """What stands at a place for a cost: the cost, or the reason why there is none and the token if there was one."""
 
     cost: Cost | None
@@ -55,14 +56,16 @@ _NOT_TOLD = _Told(None, "no_cost")
 _NULL = _Told(None, "cost_null")
 _DUPLICATE = _Told(None, "duplicate_cost")
 
+_NO_USAGE = TokenUsage()
+_ZERO = Number("0")
+
 
 def read_body(text: Bytes) -> Reading:
     """The reading of a whole JSON body. Raises: `Malformed`."""
     body = decode(text)
     error_body = _is_error(body.get("error")) and all(body.get(name) is None for name in _OUTPUTS)
-    true, charged = _true_cost(body), _told(body, "cost")
-    reading = _reading(body, true, charged, complete=True, failed=error_body, error_body=error_body)
-    if not reading.cost_known and body.get("status") in _STILL_RUNNING:
+    reading = _reading(body, _told(body, "cost"), complete=True, failed=error_body, error_body=error_body)
+    if body.get("status") in _STILL_RUNNING and not reading.cost_known:
         return replace(reading, unknown_reason="background")
     return reading
 
@@ -70,20 +73,21 @@ def read_body(text: Bytes) -> Reading:
 def read_event(text: Bytes) -> EventReading:
     """The reading of the data of one event, whatever its type. Raises: `Malformed`."""
     event = decode(text)
-    kind = event["type"] if isinstance(event.get("type"), str) else None
+    kind = event.get("type")
+    if not isinstance(kind, str):
+        kind = None
     failed = kind in ("error", "response.failed") or _is_error(event.get("error"))
-    response = object_in(event, "response") or event  # an error event may state its cost flatly
     if is_repeated(event, "response"):
-        return EventReading(kind, _reading({}, _DUPLICATE, _DUPLICATE, failed=failed))
+        return EventReading(kind, Reading(unknown_reason=_DUPLICATE.reason, failed=failed))
+    response = object_in(event, "response") or event  # an error event may state its cost flatly
     charged, alarm = _told(event, "cost"), False
     if response is not event:
         charged, alarm = _either(_told(response, "cost"), charged)
-    return EventReading(kind, _reading(response, _true_cost(response), charged, alarm=alarm, failed=failed))
+    return EventReading(kind, _reading(response, charged, alarm=alarm, failed=failed))
 
 
 def _reading(
     response: _Object,
-    true: _Told,
     charged: _Told,
     *,
     failed: bool,
@@ -92,34 +96,34 @@ def _reading(
     error_body: bool = False,
 ) -> Reading:
     """What both costs say together, and what else the response says."""
-    ceiling = charged_from(true.cost) if true.cost else None
+    usage = object_in(response, "usage")
+    true = _DUPLICATE if is_repeated(response, "usage") else _told(usage, "cost")
+    derived = charged_from(true.cost) if true.cost and not charged.cost else None
     return Reading(
         true_cost=true.cost,
-        charged=charged.cost or ceiling,
+        charged=charged.cost or derived,
         true_cost_token=true.token,
         charged_token=charged.token,
-        charged_derived=ceiling is not None and charged.cost is None,
-        charge_mismatch=alarm or _differs(charged, ceiling),
-        unknown_reason=_unknown_reason(true, charged),
-        usage=_token_usage(object_in(response, "usage")),
-        response_id=_name(response, "id"),
-        model_answered=_name(response, "model"),
-        made=_made(response),
+        charged_derived=derived is not None,
+        charge_mismatch=alarm or _differs(charged, true.cost),
+        unknown_reason=(charged.reason if true is _NOT_TOLD else None) or true.reason,
+        usage=_token_usage(usage) if usage else _NO_USAGE,
+        response_id=_name(response.get("id")),
+        model_answered=_name(response.get("model")),
+        made=_made(response.get("output")),
         complete=complete,
         failed=failed or response.get("status") == "failed",
         error_body=error_body,
     )
 
 
-def _differs(charged: _Told, ceiling: Cost | None) -> bool:
+def _differs(charged: _Told, true: Cost | None) -> bool:
     """The charge is not the one that the true cost makes."""
-    if ceiling is None:
+    if true is None:
         return False
-    return charged.cost.picodollars != ceiling.picodollars if charged.cost else charged.unusable
-
-
-def _true_cost(response: _Object) -> _Told:
-    return _DUPLICATE if is_repeated(response, "usage") else _told(object_in(response, "usage"), "cost")
+    if charged.cost is None:
+        return charged.unusable
+    return charged.cost.picodollars != charge_steps(true) * CHARGE_STEP_PICODOLLARS
 
 
 def _told(members: _Object, name: str) -> _Told:
@@ -127,15 +131,15 @@ def _told(members: _Object, name: str) -> _Told:
         return _NOT_TOLD
     if is_repeated(members, name):
         return _DUPLICATE
-    value = members[name]
-    if value is None:
+    stated = members[name]
+    if stated is None:
         return _NULL
-    if not isinstance(value, Number):
-        return _Told(None, "cost_not_a_number", json.dumps(value)[:TOKEN_TEXT_MAX])
+    if not isinstance(stated, Number):
+        return _Told(None, "cost_not_a_number", written(stated, TOKEN_TEXT_MAX))
     try:
-        return _Told(parse_cost(str(value)))  # a plain string: it goes on to the ledger
+        return _Told(parse_cost(str(stated)))  # a plain string: it goes on to the ledger
     except BadCost as bad:
-        return _Told(None, f"cost_{bad.reason}", value[:TOKEN_TEXT_MAX])
+        return _Told(None, f"cost_{bad.reason}", stated[:TOKEN_TEXT_MAX])
 
 
 def _either(inner: _Told, outer: _Told) -> tuple[_Told, bool]:
@@ -148,57 +152,55 @@ def _either(inner: _Told, outer: _Told) -> tuple[_Told, bool]:
     return (outer, False) if inner.reason == "no_cost" else (inner, False)
 
 
-def _unknown_reason(true: _Told, charged: _Told) -> str | None:
-    if true.reason == "no_cost" and charged.reason is not None:
-        return charged.reason
-    return true.reason
-
-
 def _token_usage(usage: _Object) -> TokenUsage:
     """Counts by the names of the Responses API, else by those of chat completions."""
-    input_details = object_in(usage, "input_tokens_details") or object_in(usage, "prompt_tokens_details")
-    output_details = object_in(usage, "output_tokens_details") or object_in(usage, "completion_tokens_details")
+    told = usage.get
     return TokenUsage(
-        input_tokens=_count(usage, "input_tokens", "prompt_tokens"),
-        cached_tokens=_count(input_details, "cached_tokens"),
-        output_tokens=_count(usage, "output_tokens", "completion_tokens"),
-        reasoning_tokens=_count(output_details, "reasoning_tokens"),
-        total_tokens=_count(usage, "total_tokens"),
+        _count(told("input_tokens"), told("prompt_tokens")),
+        _detail("cached_tokens", told("input_tokens_details"), told("prompt_tokens_details")),
+        _count(told("output_tokens"), told("completion_tokens")),
+        _detail("reasoning_tokens", told("output_tokens_details"), told("completion_tokens_details")),
+        _count(told("total_tokens")),
     )
 
 
-def _count(members: _Object, *names: str) -> int | None:
-    for name in names:
-        value = members.get(name)
-        if isinstance(value, Number) and value.isdigit() and len(value) <= COUNT_DIGITS_MAX:
-            return int(value)
+def _count(told: Any, otherwise: Any = None) -> int | None:
+    if isinstance(told, Number) and told.isdigit() and len(told) <= COUNT_DIGITS_MAX:
+        return int(told)
+    return None if otherwise is None else _count(otherwise)
+
+
+def _detail(name: str, told: Any, otherwise: Any) -> int | None:
+    """A count of that name in the first of two that is an object with something in it."""
+    if told and isinstance(told, tuple):
+        return _count(dict(told).get(name))
+    return None if otherwise is None else _detail(name, otherwise, None)
+
+
+def _name(told: Any) -> str | None:
+    """An id or a model's name, unless it is one that no ledger should hold."""
+    if isinstance(told, str) and not isinstance(told, Number) and told.isprintable() and 0 < len(told) <= NAME_TEXT_MAX:
+        return told
     return None
 
 
-def _name(response: _Object, name: str) -> str | None:
-    """An id or a model's name, unless it is one that no ledger should hold."""
-    value = response.get(name)
-    if not isinstance(value, str) or isinstance(value, Number) or not value.isprintable():
-        return None
-    return value if 0 < len(value) <= NAME_TEXT_MAX else None
-
-
-def _made(response: _Object) -> tuple[str, ...]:
+def _made(output: Any) -> tuple[str, ...]:
     """The ids by which a later request may refer to what this answer made, beside the response's own.
 
     Not those of files that it cites: they were there before.
     """
-    output = response.get("output")
     if not isinstance(output, list):
         return ()
     made: dict[str, None] = {}
     for item in output:
-        for name in _IDS if isinstance(item, dict) else ():
-            if name in item and (one := _name(item, name)) is not None:
-                made[one] = None
+        if isinstance(item, tuple):
+            members = dict(item)
+            for name in _IDS:
+                if name in members and (one := _name(members[name])) is not None:
+                    made[one] = None
     return tuple(made)[:MADE_MAX]
 
 
-def _is_error(value: Any) -> bool:
+def _is_error(told: Any) -> bool:
     """A good answer has `"error": null`; other falsy values tell of no failure either."""
-    return bool(value) and value != Number("0")
+    return bool(told) and told != _ZERO

@@ -21,6 +21,10 @@ DECODED_BYTES_MAX = 16 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
+# An object as the decoder gives it, by the quickest hook that loses nothing.
+Pairs = tuple[tuple[str, Any], ...]
+
+
 class Malformed(ValueError):
     """The text is not one whole JSON object."""
 
@@ -40,6 +44,8 @@ class Repeating(dict[str, Any]):
 def decode(text: Bytes) -> dict[str, Any]:
     """The object that `text` is. Broken UTF-8 and raw control characters in strings are let pass.
 
+    An object in it stays a tuple of its pairs: most are never looked into (`object_in`).
+
     Raises: `Malformed` if it is no object, breaks off, nests too deep, or is followed by more.
     """
     try:
@@ -50,9 +56,9 @@ def decode(text: Bytes) -> dict[str, Any]:
         value = _value(text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise Malformed from error
-    if not isinstance(value, dict):
+    if not isinstance(value, tuple):
         raise Malformed
-    return value
+    return object_of(value)
 
 
 def _value(text: str) -> Any:
@@ -60,7 +66,7 @@ def _value(text: str) -> Any:
     if not text.startswith("{"):
         return _decoder.decode(text)
     value, end = _decoder.raw_decode(text)
-    if text[end:].strip(" \t\n\r"):
+    if end < len(text) and text[end:].strip(" \t\n\r"):
         raise ValueError("something follows the JSON value")
     return value
 
@@ -68,14 +74,11 @@ def _value(text: str) -> Any:
 def object_in(members: dict[str, Any], name: str) -> dict[str, Any]:
     """The object of that name; an empty one if there is none."""
     value = members.get(name)
-    return value if isinstance(value, dict) else {}
+    return object_of(value) if isinstance(value, tuple) else {}
 
 
-def is_repeated(members: dict[str, Any], name: str) -> bool:
-    return isinstance(members, Repeating) and name in members.repeated
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: Pairs) -> dict[str, Any]:
+    """The object that was decoded as these pairs."""
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -85,6 +88,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeating
 
 
+def is_repeated(members: dict[str, Any], name: str) -> bool:
+    return isinstance(members, Repeating) and name in members.repeated
+
+
+def written(value: Any, characters_max: int) -> str:
+    """The beginning of the JSON text of what was decoded; its numbers are strings in it."""
+    return json.dumps(_plain(value, characters_max))[:characters_max]
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """A value with its objects as such. What is nested deeper is left out: as many brackets would stand before it."""
+    if depth == 0:
+        return None
+    if isinstance(value, tuple):
+        return {name: _plain(member, depth - 1) for name, member in value}
+    return [_plain(element, depth - 1) for element in value] if isinstance(value, list) else value
+
+
 _decoder = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=Number, parse_int=Number, parse_constant=Number, strict=False
+    object_pairs_hook=tuple, parse_float=Number, parse_int=Number, parse_constant=Number, strict=False
 )

@@ -62,7 +62,7 @@ class BadCost(ValueError):
 def parse_cost(token: str) -> Cost:
     """The cost that a JSON number token states, in USD. Raises: `BadCost`."""
     plain = _PLAIN.fullmatch(token)
-    if plain is not None:  # in integers alone: a third of the time that decimals take
+    if plain is not None:  # in integers alone: less than half of the time that decimals take
         whole, fraction = plain.groups("")
         return Cost(token, int(whole + fraction.ljust(12, "0")))
     value = _exact(token)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.document import DECODED_BYTES_MAX, Malformed, Number, decode, is_repeated, object_in
+from app.core.document import DECODED_BYTES_MAX, Malformed, Number, decode, is_repeated, object_in, written
 from tests.core.answers import as_json
 
 BULK = b'"output":[{"text":"' + b"x" * DECODED_BYTES_MAX + b'"}],'
@@ -48,8 +48,22 @@ values = st.recursive(
 @given(st.dictionaries(st.text(max_size=6), values, max_size=6))
 def test_everything_else_is_ordinary_json(value: dict[str, Any]) -> None:
     """With a byte order mark, too."""
-    assert decode(as_json(value)) == value
-    assert decode(b"\xef\xbb\xbf" + bytearray(json.dumps(value, indent=2).encode())) == value
+    for text in (as_json(value), b"\xef\xbb\xbf" + bytearray(json.dumps(value, indent=2).encode())):
+        decoded = decode(text)
+        assert list(decoded) == list(value)
+        for name, member in value.items():
+            assert written(decoded[name], 10_000) == json.dumps(member)
+            assert object_in(decoded, name).keys() == (member.keys() if isinstance(member, dict) else set())
+
+
+@given(values, st.integers(0, 40), st.integers(0, 300), st.sampled_from(["[%s]", '{"a":%s}', '[0,%s,{"b":[]}]']))
+def test_the_beginning_of_a_text_is_that_of_the_whole(value: Any, characters_max: int, depth: int, around: str) -> None:
+    """However deep it nests: what is left out stands behind it."""
+    text = json.dumps(value)
+    for _ in range(depth):
+        text = around % text
+    whole = json.dumps(json.loads(text, parse_int=str))
+    assert written(decode(b'{"cost":%b}' % text.encode())["cost"], characters_max) == whole[:characters_max]
 
 
 @given(st.binary(max_size=60))

@@ -59,9 +59,9 @@ MONEY = (
         "text that looks like usage is trusted",
         "exact JSON paths only",
         COSTS,
-        'return _DUPLICATE if is_repeated(response, "usage") else _told(object_in(response, "usage"), "cost")',
-        "found = re.search(r'\"cost[^0-9]*([0-9.]+)', json.dumps(response))\n"
-        "    return _Told(parse_cost(found[1])) if found else _NOT_TOLD",
+        'true = _DUPLICATE if is_repeated(response, "usage") else _told(usage, "cost")',
+        "found = __import__('re').search(r'cost[^0-9]*([0-9.]+)', str(response))\n"
+        "    true = _Told(parse_cost(found[1])) if found else _NOT_TOLD",
         ("tests/core/test_costs.py",),
     ),
     Mutant(
@@ -76,8 +76,8 @@ MONEY = (
         "the last of two costs counts",
         "a name twice is unknown",
         COSTS,
-        "    if is_repeated(members, name):\n        return _DUPLICATE\n    value = members[name]",
-        "    value = members[name]",
+        "    if is_repeated(members, name):\n        return _DUPLICATE\n    stated = members[name]",
+        "    stated = members[name]",
         ("tests/core/test_costs.py",),
     ),
     Mutant(
