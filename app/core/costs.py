@@ -23,6 +23,9 @@ MADE_MAX = 1000  # so many of what one answer made are noted
 
 _Object = dict[str, Any]
 
+# The types of the events that end an answer.
+TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
 # Of a response that is answered before it is made: `background: true`.
 _STILL_RUNNING = ("queued", "in_progress")
 
@@ -76,14 +79,15 @@ def read_event(text: Bytes) -> EventReading:
     kind = event.get("type")
     if not isinstance(kind, str):
         kind = None
+    complete = kind in TERMINAL_TYPES
     failed = kind in ("error", "response.failed") or _is_error(event.get("error"))
     if is_repeated(event, "response"):
-        return EventReading(kind, Reading(unknown_reason=_DUPLICATE.reason, failed=failed))
+        return EventReading(kind, Reading(unknown_reason=_DUPLICATE.reason, complete=complete, failed=failed))
     response = object_in(event, "response") or event  # an error event may state its cost flatly
     charged, alarm = _told(event, "cost"), False
     if response is not event:
         charged, alarm = _either(_told(response, "cost"), charged)
-    return EventReading(kind, _reading(response, charged, alarm=alarm, failed=failed))
+    return EventReading(kind, _reading(response, charged, alarm=alarm, complete=complete, failed=failed))
 
 
 def _reading(

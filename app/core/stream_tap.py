@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 
 from app.core.body_tap import BEFORE_CONTENT, BodyTap
-from app.core.costs import read_event
+from app.core.costs import TERMINAL_TYPES, read_event
 from app.core.decode import Inflater, TooLarge, Undecodable
 from app.core.deltas import Deltas
 from app.core.document import HEAVY_BYTES, Malformed
@@ -23,8 +23,7 @@ from app.core.outline import Bytes
 from app.core.records import Reading
 from app.core.sse import EVENT_BYTES_MAX, EVENT_ENDS, Event, EventSplitter
 
-_TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_TERMINAL_NAMES = frozenset(kind.encode() for kind in _TERMINAL_TYPES)
+_TERMINAL_NAMES = frozenset(kind.encode() for kind in TERMINAL_TYPES)
 _WANTED_NAMES = _TERMINAL_NAMES | {b"response.created"}
 _WORTH_READING = tuple(b'"%s"' % name for name in (*_WANTED_NAMES, b"error"))
 # What has none of these anywhere has neither a wanted name nor data worth reading.
@@ -223,11 +222,11 @@ class StreamTap:
             if name in _TERMINAL_NAMES:
                 self._reading = replace(self.reading, unknown_reason="unparsable")
             return
-        if kind in _TERMINAL_TYPES:
+        if kind in TERMINAL_TYPES:
             self.ended = True
-            self._adopt(reading, reading.unknown_reason, complete=True)
+            self._adopt(reading)
         elif reading.failed:  # `response.failed` may follow, so this is not the end yet
-            self._adopt(reading, reading.unknown_reason and "no_terminal_event", complete=False)
+            self._adopt(replace(reading, unknown_reason=reading.unknown_reason and "no_terminal_event"))
         elif kind == "response.created":
             self._reading = replace(
                 self.reading, response_id=reading.response_id, model_answered=reading.model_answered
@@ -240,15 +239,16 @@ class StreamTap:
             self.ended = True
             self._reading = replace(self.reading, complete=True, unknown_reason="event_too_large")
 
-    def _adopt(self, reading: Reading, unknown_reason: str | None, *, complete: bool) -> None:
+    def _adopt(self, reading: Reading) -> None:
         """What does not say whose it is belongs to the response that was created."""
-        self._reading = replace(
-            reading,
-            response_id=reading.response_id or self.reading.response_id,
-            model_answered=reading.model_answered or self.reading.model_answered,
-            unknown_reason=unknown_reason,
-            complete=complete,
-        )
+        if not (reading.response_id and reading.model_answered):
+            begun = self.reading
+            reading = replace(
+                reading,
+                response_id=reading.response_id or begun.response_id,
+                model_answered=reading.model_answered or begun.model_answered,
+            )
+        self._reading = reading
         self._put_off = None  # what it would tell is in the reading, or was replaced
 
 

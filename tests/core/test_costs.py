@@ -227,6 +227,17 @@ def test_an_event_whose_charges_are_both_broken_says_so() -> None:
     assert (reading.charged_derived, reading.charge_mismatch, reading.charged_token) == (True, True, "-1")
 
 
+@pytest.mark.parametrize(
+    ("kind", "complete"),
+    [("completed", True), ("incomplete", True), ("failed", True), ("created", False), ("output_item.done", False)],
+)
+@pytest.mark.parametrize("response_text", [response(), "null", f'{response()},"response":{response()}'])
+def test_an_event_that_ends_an_answer_says_so(kind: str, complete: bool, response_text: str) -> None:
+    """Its type alone decides, whatever else it holds."""
+    text = f'{{"type":"response.{kind}","response":{response_text}}}'
+    assert read_event(text.encode()).reading.complete is complete
+
+
 @given(spoofed_texts, st.booleans())
 def test_text_never_counts(text: str, ascii_only: bool) -> None:
     """A model may write what it likes, in its output, in instructions echoed, in metadata."""

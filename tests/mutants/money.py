@@ -68,7 +68,7 @@ MONEY = (
         "text that looks like an end is trusted",
         "real framing only",
         "app/core/stream_tap.py",
-        "        if kind in _TERMINAL_TYPES:\n",
+        "        if kind in TERMINAL_TYPES:\n",
         "        if any(one in data for one in _TERMINAL_NAMES):\n",
         ("tests/core/test_stream_tap.py",),
     ),
