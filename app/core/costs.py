@@ -76,9 +76,7 @@ def read_body(text: Bytes) -> Reading:
 def read_event(text: Bytes) -> EventReading:
     """The reading of the data of one event, whatever its type. Raises: `Malformed`."""
     event = decode(text)
-    kind = event.get("type")
-    if not isinstance(kind, str):
-        kind = None
+    kind = event["type"] if isinstance(event.get("type"), str) else None
     complete = kind in TERMINAL_TYPES
     failed = kind in ("error", "response.failed") or _is_error(event.get("error"))
     if is_repeated(event, "response"):
@@ -110,7 +108,7 @@ def _reading(
         charged_token=charged.token,
         charged_derived=derived is not None,
         charge_mismatch=alarm or _differs(charged, true.cost),
-        unknown_reason=(charged.reason if true is _NOT_TOLD else None) or true.reason,
+        unknown_reason=(charged.reason if true is _NOT_TOLD else None) or true.reason,  # a telling one is preferred
         usage=_token_usage(usage) if usage else _NO_USAGE,
         response_id=_name(response.get("id")),
         model_answered=_name(response.get("model")),

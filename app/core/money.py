@@ -86,8 +86,8 @@ def parse_price(token: str) -> int:
 def charge_steps(true: Cost) -> int:
     """How many steps of 1/10,000 USD are charged for a true cost: the exact ceiling of its token.
 
-    Rounding moves nothing past a step, so a count between two steps says between which the token is. Of a count that
-    is a step, the token says whether it is above it.
+    Rounding moves nothing past a step: where a count is between two of them, so is the token. A count that is a step
+    may have been rounded onto it; then the token decides.
     """
     steps, beyond = divmod(true.picodollars, CHARGE_STEP_PICODOLLARS)
     if beyond or _exact(true.raw) > steps * CHARGE_STEP:
