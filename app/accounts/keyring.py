@@ -63,6 +63,10 @@ class Keyring:
         secret = parse_bearer(authorization)
         return await self.identified(hash_secret(secret)) if secret is not None else None
 
+    def known(self, secret_hash: str) -> Identified | None:
+        """The key whose secret has this hash, if somebody showed it before."""
+        return self._known.get(secret_hash)
+
     async def identified(self, secret_hash: str) -> Identified | None:
         """The key whose secret has this hash, if there is one. Raises: `LedgerUnavailable`."""
         known = self._known.get(secret_hash)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
 from app.store.port import Store
 
 
 class Ledger:
-    """`settle_wait_seconds`: how long a settlement waits for the database before the spool takes it."""
+    """`settle_wait_seconds`: how long a settlement waits for the database before the spool takes it.
+
+    Both verbs return what is to be awaited, which is the store's own: nothing is left to do behind it.
+    """
 
     def __init__(self, store: Store, *, settle_wait_seconds: float) -> None:
         self._store = store
         self._settle_wait_seconds = settle_wait_seconds
 
-    async def admit(self, intent: Intent) -> Admitted | Refused:
+    def admit(self, intent: Intent) -> Coroutine[Any, Any, Admitted | Refused]:
         """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none.
 
         Cancelled, it leaves no open row either: one that was written meanwhile is closed as free.
         """
-        return await self._store.admit(intent)
+        return self._store.admit(intent)
 
-    async def settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, None]:
         """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`.
 
         It is queued at once: cancelling this call does not take it back. A closed row stays as it is.
         """
-        await self._store.settle(_sound(settlement), self._settle_wait_seconds)
+        return self._store.settle(_sound(settlement), self._settle_wait_seconds)
 
     @property
     def healthy(self) -> bool:

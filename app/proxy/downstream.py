@@ -44,11 +44,12 @@ class Downstream:
 
     async def head(self, status: int, headers: HeaderList) -> None:
         """Sends status and headers, with a Date if the upstream sent none, before there is anything of the body."""
-        await self._start(status, headers)
+        self._begin(headers)
+        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
         if self.measured:  # then a server may wait for the body's first piece
             await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
 
-    async def _start(self, status: int, headers: HeaderList) -> None:
+    def _begin(self, headers: HeaderList) -> None:
         self.started = True
         dated = False
         for name, _ in headers:
@@ -58,7 +59,6 @@ class Downstream:
                 dated = True
         if not dated:
             headers.append((b"date", http_date()))
-        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
 
     async def body(self, chunk: bytes) -> None:
         """Sends bytes of the body. Raises: `ReflectedKey`."""
@@ -101,9 +101,7 @@ class Downstream:
         """Sends a complete answer. Raises: `ReflectedKey`, then nothing was sent."""
         if self._secret is not None and self._secret in body:
             raise ReflectedKey
-        await self._start(status, headers)
-        self.ended = True
-        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+        await self._whole(status, headers, body)
 
     async def error(self, error: ApiError, request_id: str, *, close: bool = False) -> None:
         """Sends an answer of the gateway's own making."""
@@ -118,9 +116,14 @@ class Downstream:
         ]
         if close:
             headers.append((b"connection", b"close"))
-        await self._start(error.status, headers)
+        await self._whole(error.status, headers, body)
+
+    async def _whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+        self._begin(headers)
         self.ended = True
-        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+        if not self._connection.answer(status, headers, body):
+            await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
+            await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
     def cut(self) -> None:
         """Closes the connection without the end of the answer; what was sent is flushed first."""

@@ -119,16 +119,13 @@ class Exchange:
             if self._answer is not None:
                 await self._answer.aclose()
         finally:
-            await self._leave()
-
-    async def _leave(self) -> None:
-        try:
-            if not self._settled:
-                # Only a fault of our own leads here; the cost may be real, so it is unknown, not free.
-                await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
-        finally:
-            self.memory.release()
-            self._inflight.leave(self)
+            try:
+                if not self._settled:
+                    # Only a fault of our own leads here; the cost may be real, so it is unknown, not free.
+                    await self.settle(Reading(), Break("gateway_fault", Outcome.SHUT_DOWN))
+            finally:
+                self.memory.release()
+                self._inflight.leave(self)
 
     @property
     def settled(self) -> bool:

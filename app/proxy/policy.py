@@ -18,7 +18,7 @@ import math
 import re
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ import msgspec
 from app.core.errors import ApiError, bad_request
 from app.core.references import REFERENCES_MAX, TooMany, find_references, may_refer, member_may_refer
 from app.core.slices import TooIntricate
+from app.core.value import value
 from app.proxy.half_pairs import check_string, decode
 from app.proxy.json_pieces import LONG, PIECE_BYTES, BrokenJson, TooDeep, pieces
 from app.proxy.prompt import PromptSize
@@ -75,7 +76,7 @@ _COUNT_MAX = 10**18
 _COUNT_CHARACTERS_MAX = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """What a request asks for, as far as the gateway decides over it. None = absent or null."""
 
@@ -223,8 +224,8 @@ def _look_at_once(body: bytes, fields: dict[str, bytes], prompt: PromptSize) -> 
         body.decode()
     members = decode(_members, body)
     refers, brackets = False, 1
-    for name, value in members.items():
-        text = bytes(value)
+    for name, raw in members.items():
+        text = bytes(raw)
         if text.startswith((b"{", b"[")):
             brackets += text.count(b"{") + text.count(b"[")
         refers = refers or member_may_refer(name, text)
@@ -286,12 +287,12 @@ def _check_utf8(body: bytes) -> Generator[None, None, None]:
 
 def _collect(members: dict[_Name, msgspec.Raw], fields: dict[str, bytes]) -> None:
     """Takes the policy fields out of members. Raises: `ApiError` if one stands there twice, or stood before."""
-    for name, value in members.items():
+    for name, raw in members.items():
         text = str(name)
         if text in _FIELDS:
             if text in fields:
                 raise bad_request(f"{text} stands twice in the body. Send it once.", text)
-            fields[text] = bytes(value)
+            fields[text] = bytes(raw)
 
 
 def _has_field(piece: bytes) -> bool:

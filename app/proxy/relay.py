@@ -118,7 +118,11 @@ class Relay:
 
     async def _read_whole(self) -> None:
         """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
-        reading = await finished(self.tap)
+        if self.tap.heavy:
+            await finished(self.tap)
+        else:
+            self.tap.finish()
+        reading = self.tap.reading
         self._give_back()
         if self.answer.framing is Framing.CLOSE and reading.unknown_reason in HALF:
             raise UpstreamError(Fault.EOF, sent=True)
@@ -126,37 +130,39 @@ class Relay:
     # --- other bodies --------------------------------------------------------------------
 
     async def _body(self) -> None:
-        collected, over = await self._collect()
-        if over:
-            await self._read_whole()
-            await self.exchange.settle(self.tap.reading)
-            if self.tap.reading.failed:
-                self.headers.append((b"x-error-source", b"upstream"))
-            await self.down.whole(self.answer.status, self.headers, b"".join(collected))
+        body, over = self.answer.take_whole(), True
+        if body is None:
+            body, over = await self._collect()
+        elif self.tap.heavy:
+            await self._show(body)
+        else:
+            self.tap.feed(body)
+        if not over:
+            await self.down.head(self.answer.status, self.headers)
+            await self._stream_body(body)
             return
-        await self.down.head(self.answer.status, self.headers)
-        await self._stream_body(b"".join(collected))
+        await self._read_whole()
+        await self.exchange.settle(self.tap.reading)
+        if self.tap.reading.failed:
+            self.headers.append((b"x-error-source", b"upstream"))
+        await self.down.whole(self.answer.status, self.headers, body)
 
-    async def _collect(self) -> tuple[list[bytes], bool]:
-        """Chunks of a small, prompt body, and whether that was all of it."""
-        whole = self.answer.take_whole()
-        if whole is not None:
-            await self._show(whole)
-            return [whole], True
+    async def _collect(self) -> tuple[bytes, bool]:
+        """A small, prompt body, or the beginning of another, and whether that was all of it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WHOLE_BODY_SECONDS
         collected: list[bytes] = []
         while self.collected_bytes <= WHOLE_BODY_BYTES_MAX and self.exchange.memory.hold(self._held_bytes):
             chunk = await self.chunks.next(deadline - loop.time())
             if chunk is None:
-                return collected, True
+                return b"".join(collected), True
             if isinstance(chunk, Late):
                 break
             if await self._show(chunk) is not None:
                 await self.exchange.settle(self.tap.reading)
             collected.append(chunk)
             self.collected_bytes += len(chunk)
-        return collected, False
+        return b"".join(collected), False
 
     async def _stream_body(self, chunk: bytes) -> None:
         """Streams the rest: with a Content-Length its last byte waits for the settlement, else the end does."""

@@ -67,8 +67,8 @@ class RequestBody:
         self._late = False
         self.complete = False
 
-    async def read(self, key_id: str) -> bytes:
-        """The whole body, as one of this key's. Raises: `ApiError` 408, 413, 415, 503; `ClientLeft`."""
+    def at_once(self, key_id: str) -> bytes | None:
+        """The whole body, as one of this key's, if all of it has come. None: `read` it. Raises: as that."""
         for name, value in self._headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise encoded_body(value.strip().lower().decode("latin-1"))
@@ -81,7 +81,10 @@ class RequestBody:
                 raise body_too_large(self._bytes_max)
             self._inflight.came_whole(key_id, len(body))
             self._taken_bytes = len(body)
-            return body
+        return body
+
+    async def read(self, key_id: str) -> bytes:
+        """The whole body, as it comes; not `at_once`. Raises: `ApiError` 408, 413, 415, 503; `ClientLeft`."""
         self._inflight.body_begins(key_id)
         try:
             return await self._whole(key_id)

@@ -39,11 +39,11 @@ STORY = (
         "a body ends before its commit",
         "who saw the end can rely on the cost",
         RELAY,
-        "            await self.exchange.settle(self.tap.reading)\n            if self.tap.reading.failed:\n"
-        '                self.headers.append((b"x-error-source", b"upstream"))\n'
-        '            await self.down.whole(self.answer.status, self.headers, b"".join(collected))\n',
-        '            await self.down.whole(self.answer.status, self.headers, b"".join(collected))\n'
-        "            await self.exchange.settle(self.tap.reading)\n",
+        "        await self.exchange.settle(self.tap.reading)\n        if self.tap.reading.failed:\n"
+        '            self.headers.append((b"x-error-source", b"upstream"))\n'
+        "        await self.down.whole(self.answer.status, self.headers, body)\n",
+        "        await self.down.whole(self.answer.status, self.headers, body)\n"
+        "        await self.exchange.settle(self.tap.reading)\n",
         ("tests/proxy/test_commits.py", "tests/proxy/test_ends.py"),
     ),
     Mutant(

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from app.proxy.outbox import Outbox
 
+HeaderList = list[tuple[bytes, bytes]]
+
 EXTENSION = "irg.connection"
 
 # A piece of a body as it stands on the wire (RFC 9112 §7.1), made of its length and itself.
@@ -29,6 +31,8 @@ class Wire(Protocol):
     def cut(self) -> None: ...
 
     def take_body(self) -> bytes | None: ...
+
+    def answer(self, status: int, headers: HeaderList, body: bytes) -> None: ...
 
     def answer_nobody(self) -> None: ...
 
@@ -50,6 +54,13 @@ class Connection:
     def take_body(self) -> bytes | None:
         """The request's whole body, if all of it has come and none was received: a wait with its deadline spared."""
         return self._wire.take_body() if self._wire is not None else None
+
+    def answer(self, status: int, headers: HeaderList, body: bytes) -> bool:
+        """Answers the request whole, if the client takes what is written: two messages of ASGI spared. Else False."""
+        if self._wire is None or not self.flowing:
+            return False
+        self._wire.answer(status, headers, body)
+        return True
 
     def watch(self, on_gone: Callable[[], None] | None) -> None:
         """Calls `on_gone` once when the client leaves; at once if it has left. None ends the watch."""

@@ -193,6 +193,14 @@ class Cycle:
         else:
             self._go_on(message.get("body", b""), last=not message.get("more_body", False))
 
+    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Answers whole and at once, where nothing need be waited for: as `send` does with two messages."""
+        if self.response_started:
+            raise RuntimeError("An answer was given whole, after one had begun.")
+        if not self.disconnected:
+            self._start(status, headers)
+            self._go_on(body, last=True)
+
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False

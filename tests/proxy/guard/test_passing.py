@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.proxy.guard import CHUNK_FORMAT, Connection
+from app.proxy.guard.connection import HeaderList
 from app.proxy.guard.cycle import Cycle
 from app.proxy.outbox import Outbox
 
@@ -37,6 +39,7 @@ class Below:
         self.flow = FlowControl(self.transport)
         self.outbox = outbox or Outbox()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.cycle: Cycle | None = None
 
     def write(self, data: bytes) -> None:
         self.outbox.write(self.transport, data)
@@ -52,6 +55,10 @@ class Below:
     def take_body(self) -> bytes | None: ...
 
     def answer_nobody(self) -> None: ...
+
+    def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
+        assert self.cycle is not None
+        self.cycle.answer(status, headers, body)
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=40_000), st.booleans()), max_size=8))
@@ -71,6 +78,50 @@ async def test_both_ways_write_the_same_bytes(pieces: list[tuple[bytes, bool]]) 
         await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
     await asyncio.sleep(0)  # the turn ends
     assert mixed.sink.written == plain.sink.written
+
+
+@given(
+    st.sampled_from([200, 204, 404, 502]),
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    st.booleans(),
+    st.booleans(),
+    st.binary(max_size=100_000),
+)
+async def test_a_whole_answer_is_that_of_two_messages(
+    status: int, method: str, keep_alive: bool, measured: bool, body: bytes
+) -> None:
+    body = b"" if status == 204 else body
+    headers = [(b"content-type", b"text/plain"), *([(b"content-length", b"%d" % len(body))] if measured else [])]
+    at_once, told = Below(), Below()
+    at_once.cycle = Cycle(at_once, {"method": method}, keep_alive=keep_alive)
+    assert Connection(at_once).answer(status, headers, body)
+    cycle = Cycle(told, {"method": method}, keep_alive=keep_alive)
+    await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
+    await cycle.send({"type": "http.response.body", "body": body})
+    await asyncio.sleep(0)  # the turn ends
+    assert at_once.sink.written == told.sink.written
+    assert at_once.cycle.response_complete
+
+
+def test_a_whole_answer_follows_nothing() -> None:
+    """A second head on the same answer would be taken for a part of its body."""
+    below = Below()
+    below.cycle = Cycle(below, {"method": "POST"}, keep_alive=True)
+    below.cycle.response_started = True
+    with pytest.raises(RuntimeError):
+        Connection(below).answer(200, [], b"")
+    assert not below.sink.written
+
+
+@pytest.mark.parametrize("why", ["gone", "paused", "no wire"])
+def test_a_whole_answer_waits_for_whoever_does_not_take_it(why: str) -> None:
+    below = Below()
+    connection = Connection() if why == "no wire" else Connection(below)
+    if why == "gone":
+        connection.lost()
+    connection.flowing = connection.flowing and why != "paused"
+    assert not connection.answer(200, [], b"")
+    assert not below.sink.written
 
 
 def test_nothing_flows_to_nobody() -> None:
