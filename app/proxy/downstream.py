@@ -121,9 +121,13 @@ class Downstream:
     async def _whole(self, status: int, headers: HeaderList, body: bytes) -> None:
         self._begin(headers)
         self.ended = True
-        if not self._connection.answer(status, headers, body):
-            await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
-            await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
+        take = self._connection.take
+        for message in (
+            {"type": "http.response.start", "status": status, "headers": headers},
+            {"type": "http.response.body", "body": body, "more_body": False},
+        ):
+            if not take(message):
+                await self._deliver(message)
 
     def cut(self) -> None:
         """Closes the connection without the end of the answer; what was sent is flushed first."""
@@ -133,6 +137,8 @@ class Downstream:
 
     async def _deliver(self, message: MutableMapping[str, Any]) -> None:
         connection = self._connection
+        if connection.take(message):
+            return
         if connection.paused and not await connection.writable(self._stall_seconds):
             connection.abort()
         if not connection.gone:

@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 from app.proxy.outbox import Outbox
 
-HeaderList = list[tuple[bytes, bytes]]
-
 EXTENSION = "irg.connection"
 
 # A piece of a body as it stands on the wire (RFC 9112 §7.1), made of its length and itself.
@@ -32,7 +30,7 @@ class Wire(Protocol):
 
     def take_body(self) -> bytes | None: ...
 
-    def answer(self, status: int, headers: HeaderList, body: bytes) -> None: ...
+    def take(self, message: MutableMapping[str, Any]) -> None: ...
 
     def answer_nobody(self) -> None: ...
 
@@ -55,11 +53,11 @@ class Connection:
         """The request's whole body, if all of it has come and none was received: a wait with its deadline spared."""
         return self._wire.take_body() if self._wire is not None else None
 
-    def answer(self, status: int, headers: HeaderList, body: bytes) -> bool:
-        """Answers the request whole, if the client takes what is written: two messages of ASGI spared. Else False."""
+    def take(self, message: MutableMapping[str, Any]) -> bool:
+        """Sends a message of ASGI's, if the client takes what is written: then nothing is to be awaited. Else False."""
         if self._wire is None or not self.flowing:
             return False
-        self._wire.answer(status, headers, body)
+        self._wire.take(message)
         return True
 
     def watch(self, on_gone: Callable[[], None] | None) -> None:

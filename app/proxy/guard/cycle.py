@@ -179,6 +179,10 @@ class Cycle:
         flow = self._host.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
+        self.take(message)
+
+    def take(self, message: Message) -> None:
+        """The same, where nothing need be waited for."""
         if self.disconnected:
             return
         kind = message["type"]
@@ -192,14 +196,6 @@ class Cycle:
             raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         else:
             self._go_on(message.get("body", b""), last=not message.get("more_body", False))
-
-    def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        """Answers whole and at once, where nothing need be waited for: as `send` does with two messages."""
-        if self.response_started:
-            raise RuntimeError("An answer was given whole, after one had begun.")
-        if not self.disconnected:
-            self._start(status, headers)
-            self._go_on(body, last=True)
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
