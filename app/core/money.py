@@ -120,9 +120,9 @@ def parse_usd(text: str) -> int:
 def format_usd(picodollars: int) -> str:
     """Exact plain decimal text with at least two decimals: `0.0000123`, `45.00`."""
     sign = "-" if picodollars < 0 else ""
-    whole, rest = divmod(abs(picodollars), PICODOLLARS_PER_USD)
-    fraction = f"{rest:012d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{fraction}"
+    digits = str(abs(picodollars)).zfill(13)
+    fraction = digits[-12:].rstrip("0").ljust(2, "0")
+    return f"{sign}{digits[:-12]}.{fraction}"
 
 
 def _exact(token: str) -> Decimal:

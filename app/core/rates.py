@@ -35,19 +35,18 @@ class Rate:
             _, requests, tokens = steps.pop(0)
             self.requests -= requests
             self.tokens -= tokens
-        for step in reversed(steps):
-            if step[0] <= now_ms:
-                break
-            step[0] = now_ms
+        if steps and steps[-1][0] > now_ms:  # the clock was set back
+            for step in steps:
+                step[0] = min(step[0], now_ms)
 
     def add(self, now_ms: int, *, requests: int = 0, tokens: int = 0) -> None:
         newest = self.steps[-1] if self.steps else None
-        if newest is not None and newest[0] // _STEP_MS >= now_ms // _STEP_MS:
-            newest[0] = max(newest[0], now_ms)
+        if newest is None or (newest[0] < now_ms and newest[0] // _STEP_MS < now_ms // _STEP_MS):
+            self.steps.append([now_ms, requests, tokens])
+        else:
+            newest[0] = now_ms if newest[0] < now_ms else newest[0]
             newest[1] += requests
             newest[2] += tokens
-        else:
-            self.steps.append([now_ms, requests, tokens])
         self.requests += requests
         self.tokens += tokens
 
@@ -84,5 +83,5 @@ def format_reset(wait_ms: int) -> str:
         return f"{max(0, wait_ms)}ms"
     minutes, rest_ms = divmod(wait_ms, MINUTE_MS)
     seconds, fraction = divmod(rest_ms, 1000)
-    text = f"{seconds}.{fraction:03d}".rstrip("0").rstrip(".")
+    text = f"{seconds}.{fraction:03d}".rstrip("0") if fraction else str(seconds)
     return f"{minutes}m{text}s" if minutes else f"{text}s"

@@ -8,7 +8,6 @@ Lives here: the errors and headers of budgets, rates and concurrency. The shapes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from app.core.clock import format_time
 from app.core.errors import NO_RETRY, ApiError, HeaderPairs
@@ -19,6 +18,9 @@ from app.core.records import Allowance, Allowances, LimitHit, RefusalReason, Ref
 # Some SDKs wait as they are told only below a minute, and as they like above. Who comes back a moment too soon is told
 # that moment.
 RETRY_AFTER_MAX_MS = 59_000
+
+_REQUESTS = "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"
+_TOKENS = "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"
 
 _PERIODS = {"day": "daily budget", "week": "weekly budget", "month": "monthly budget", "total": "total budget"}
 
@@ -43,12 +45,15 @@ def limit_error(refused: Refused, request_id: str) -> ApiError:
 
 def limit_headers(allowances: Allowances) -> HeaderPairs:
     """What the limits leave, as OpenAI's headers say it, and what the tightest budget does."""
-    left = allowances.budget_remaining_picodollars
-    return (
-        *_allowance("requests", allowances.requests),
-        *_allowance("tokens", allowances.tokens),
-        *((("x-irg-budget-remaining-usd", format_usd(left)),) if left is not None else ()),
-    )
+    requests, tokens, left = allowances.requests, allowances.tokens, allowances.budget_remaining_picodollars
+    headers: HeaderPairs = ()
+    if requests is not None:
+        headers += _allowance(_REQUESTS, requests)
+    if tokens is not None:
+        headers += _allowance(_TOKENS, tokens)
+    if left is not None:
+        headers += (("x-irg-budget-remaining-usd", format_usd(left)),)
+    return headers
 
 
 def has_rate(allowances: Allowances) -> bool:
@@ -56,11 +61,13 @@ def has_rate(allowances: Allowances) -> bool:
     return allowances.requests is not None or allowances.tokens is not None
 
 
-def _allowance(what: str, allowance: Allowance | None) -> Iterator[tuple[str, str]]:
-    if allowance is not None:
-        yield f"x-ratelimit-limit-{what}", str(allowance.limit)
-        yield f"x-ratelimit-remaining-{what}", str(allowance.remaining)
-        yield f"x-ratelimit-reset-{what}", format_reset(allowance.reset_ms)
+def _allowance(names: tuple[str, str, str], allowance: Allowance) -> HeaderPairs:
+    limit, remaining, reset = names
+    return (
+        (limit, str(allowance.limit)),
+        (remaining, str(allowance.remaining)),
+        (reset, format_reset(allowance.reset_ms)),
+    )
 
 
 def _seconds(refused: Refused) -> int:
