@@ -7,15 +7,16 @@ refusals: who asks, for what, a spent budget (no waiting helps), then whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from app.core.binding import Binding
 from app.core.holds import Sample, hold, tokens_held
 from app.core.ids import looks_like_id
-from app.core.limits import Standing, Violation
+from app.core.limits import Violation
 from app.core.patterns import model_allowed
-from app.core.records import Admitted, Allowance, Allowances, Intent, KeyState, Maker, RefusalReason, Refused
+from app.core.records import Admitted, Intent, KeyState, Maker, RefusalReason, Refused
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -55,54 +56,38 @@ def identified(
 def decide(
     intent: Intent,
     key: KeyFacts,
-    standings: Sequence[Standing],
+    binding: Binding,
     most: Callable[[], Sample | None],
     at_ms: int,
     now_ms: int,
 ) -> Admitted | Refused:
-    """The verdict over the limits of all owners concerned; what is admitted is counted in `standings` at once.
+    """The verdict over the limits of all owners concerned; what is admitted is counted in `binding` at once.
 
-    `standings`: of those among key, team and gateway that have limits or budgets; every budget has its window.
-    `most`: see `holds.Recent.most`; asked for only when something depends on it. `at_ms`: when the request was made.
+    `binding`: every budget has its window. `most`: see `holds.Recent.most`; asked for only when something depends on
+    it. `at_ms`: when the request was made.
     """
-    if not standings:
+    if not binding.standings:
         return Admitted(intent.request_id, key.name, key.team, key.tags)
-    held, tokens = _held(intent, standings, most)
-    left, limited = _left(standings, at_ms), [one for one in standings if one.limits]
-    if (left is not None and held > left) or not all([one.has_room(now_ms, tokens) for one in limited]):
-        violations = [one for standing in standings for one in standing.violations(at_ms, now_ms, held, tokens)]
-        worst = max(violations, key=_patience)
-        allowances = _allowances(limited, left, now_ms)
+    held, tokens = _held(intent, binding, most)
+    left = binding.left(at_ms)
+    if (left is not None and held > left) or not binding.has_room(now_ms, tokens):
+        worst = max(binding.violations(at_ms, now_ms, held, tokens), key=_patience)
+        allowances = binding.allowances(left, now_ms)
         return Refused(worst.reason, hit=worst.hit, retry_after_ms=worst.retry_after_ms, allowances=allowances)
-    for standing in standings:
-        standing.take(at_ms, now_ms, held, tokens)
+    binding.take(at_ms, now_ms, held, tokens)
     # Every budget is held for alike, so what the tightest leaves is less by just that.
-    allowances = _allowances(limited, None if left is None else left - held, now_ms)
+    allowances = binding.allowances(None if left is None else left - held, now_ms)
     return Admitted(intent.request_id, key.name, key.team, key.tags, held, tokens, allowances)
 
 
-def _left(standings: Sequence[Standing], at_ms: int) -> int | None:
-    least = None
-    for standing in standings:
-        left = standing.left(at_ms)
-        if left is not None and (least is None or left < least):
-            least = left
-    return least
-
-
-def _held(intent: Intent, standings: Sequence[Standing], most: Callable[[], Sample | None]) -> tuple[int, int]:
+def _held(intent: Intent, binding: Binding, most: Callable[[], Sample | None]) -> tuple[int, int]:
     """Money and tokens to set aside: none where no budget, and no limit of tokens, applies."""
-    budgets, tpm = False, None
-    for standing in standings:
-        budgets = budgets or bool(standing.budgets)
-        its_tpm = standing.limits.tpm
-        if its_tpm is not None and (tpm is None or its_tpm < tpm):
-            tpm = its_tpm
-    if not budgets and tpm is None:
+    tpm = binding.tpm
+    if not binding.budgets and tpm is None:
         return 0, 0
     seen = most()
     return (
-        hold(intent.asked, seen) if budgets else 0,
+        hold(intent.asked, seen) if binding.budgets else 0,
         # Never more than the limit itself: a long request waits until nothing else counts, not for ever.
         min(tpm, tokens_held(intent.asked, seen)) if tpm is not None else 0,
     )
@@ -113,21 +98,6 @@ def _patience(violation: Violation) -> tuple[datetime, int]:
     if violation.reason is RefusalReason.BUDGET_SPENT:
         return violation.hit.resets_at or _NEVER, 0
     return datetime.min.replace(tzinfo=UTC), violation.retry_after_ms or 0
-
-
-def _allowances(limited: Sequence[Standing], left: int | None, now_ms: int) -> Allowances:
-    """`left`: by the tightest budget."""
-    requests, tokens = None, None
-    for standing in limited:
-        requests = _tighter(requests, standing.requests_allowance(now_ms))
-        tokens = _tighter(tokens, standing.tokens_allowance(now_ms))
-    return Allowances(requests, tokens, None if left is None else max(0, left))
-
-
-def _tighter(one: Allowance | None, other: Allowance | None) -> Allowance | None:
-    if one is None or other is None:
-        return one or other
-    return other if (other.remaining, other.limit) < (one.remaining, one.limit) else one
 
 
 def _may_refer(intent: Intent, key: KeyFacts, reference: str, makers: Mapping[str, Maker | None]) -> bool:

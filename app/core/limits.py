@@ -94,19 +94,11 @@ class BudgetStanding:
     windows: list[Window]
 
     def window(self, at_ms: int) -> Window | None:
-        # Asked for some thirty times by each request: as plain as it can be.
         for window in self.windows:
             span = window.span
             if span.starts_at_ms <= at_ms < span.ends_at_ms:
                 return window
         return None
-
-    def left(self, at_ms: int) -> int | None:
-        """What is neither spent nor held: a hold of so much is the largest that it allows. None = it has no window."""
-        window = self.window(at_ms)
-        if window is None:
-            return None
-        return self.budget.amount_picodollars - window.settled - window.kept - window.held
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +123,20 @@ class Standing:
     rate: Rate = field(default_factory=Rate)
     budgets: list[BudgetStanding] = field(default_factory=list)
 
-    def left(self, at_ms: int) -> int | None:
-        """What the tightest budget leaves, below nothing after an overrun; None = there is none."""
-        least = None
-        for standing in self.budgets:
-            left = standing.left(at_ms)
-            if left is not None and (least is None or left < least):
-                least = left
-        return least
-
-    def has_room(self, now_ms: int, tokens: int) -> bool:
-        """Whether no limit but a budget is in the way."""
+    def too_many(self, now_ms: int, tokens: int) -> list[Violation]:
+        """The limits but budgets that are in the way."""
         self.rate.advance(now_ms)
-        return next(self._too_many(now_ms, tokens), None) is None
+        rpm, tpm, concurrency = self.limits.rpm, self.limits.tpm, self.limits.concurrency
+        found: list[Violation] = []
+        if rpm is not None and (excess := self.rate.requests + 1 - rpm) > 0:
+            wait = self.rate.wait_ms(now_ms, excess)
+            found.append(Violation(RefusalReason.REQUESTS_PER_MINUTE, self._hit(rpm), wait))
+        if tpm is not None and (excess := self.rate.tokens + self.running_tokens + min(tokens, tpm) - tpm) > 0:
+            wait = max(self.rate.wait_ms(now_ms, excess, tokens=True), CONCURRENCY_RETRY_MS)
+            found.append(Violation(RefusalReason.TOKENS_PER_MINUTE, self._hit(tpm), wait))
+        if concurrency is not None and self.running >= concurrency:
+            found.append(Violation(RefusalReason.CONCURRENCY, self._hit(concurrency), CONCURRENCY_RETRY_MS))
+        return found
 
     def violations(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> Iterator[Violation]:
         """What stands in the way of a request made at `at_ms` that may cost so much and have so many tokens."""
@@ -151,31 +144,22 @@ class Standing:
             if violation := self._overrun(standing, at_ms, hold):
                 yield violation
         if self.limits:
-            self.rate.advance(now_ms)
-            yield from self._too_many(now_ms, tokens)
+            yield from self.too_many(now_ms, tokens)
 
-    def take(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> None:
-        """Counts a request that is admitted."""
-        if self.limits:
-            self.running += 1
-            self.running_tokens += tokens
-            self.rate.add(now_ms, requests=1)
-        for standing in self.budgets:
-            if window := standing.window(at_ms):
-                window.held += hold
+    def take(self, now_ms: int, tokens: int) -> None:
+        """Counts a request that is admitted, against the limits but budgets."""
+        self.running += 1
+        self.running_tokens += tokens
+        self.rate.add(now_ms, requests=1)
 
-    def end(self, at_ms: int, now_ms: int, ended: Ended) -> None:
-        """Counts a request that is closed."""
-        if self.limits:
-            # Not below nothing: should a count ever be off, that must not cost a settlement; `irg verify` tells.
-            running, tokens = self.running - 1, self.running_tokens - ended.tokens_held
-            self.running = running if running > 0 else 0
-            self.running_tokens = tokens if tokens > 0 else 0
-            self.rate.advance(now_ms)
-            self.rate.add(now_ms, tokens=ended.tokens)
-        for standing in self.budgets:
-            if window := standing.window(at_ms):
-                window.end(ended)
+    def end(self, now_ms: int, ended: Ended) -> None:
+        """Counts a request that is closed, against the limits but budgets."""
+        # Not below nothing: should a count ever be off, that must not cost a settlement; `irg verify` tells.
+        running, tokens = self.running - 1, self.running_tokens - ended.tokens_held
+        self.running = running if running > 0 else 0
+        self.running_tokens = tokens if tokens > 0 else 0
+        self.rate.advance(now_ms)
+        self.rate.add(now_ms, tokens=ended.tokens)
 
     def requests_allowance(self, now_ms: int) -> Allowance | None:
         limit = self.limits.rpm
@@ -195,8 +179,8 @@ class Standing:
     # --- what is in the way ----------------------------------------------------------------
 
     def _overrun(self, standing: BudgetStanding, at_ms: int, hold: int) -> Violation | None:
-        window, left, amount = standing.window(at_ms), standing.left(at_ms), standing.budget.amount_picodollars
-        if window is None or left is None or hold <= left:
+        window, amount = standing.window(at_ms), standing.budget.amount_picodollars
+        if window is None or window.spent + window.held + hold <= amount:
             return None
         spent = window.spent + hold > amount
         ends = window.span.ends_at_ms
@@ -213,17 +197,6 @@ class Standing:
         if spent:
             return Violation(RefusalReason.BUDGET_SPENT, hit, None)
         return Violation(RefusalReason.BUDGET_HELD, hit, HELD_RETRY_MS)
-
-    def _too_many(self, now_ms: int, tokens: int) -> Iterator[Violation]:
-        rpm, tpm, concurrency = self.limits.rpm, self.limits.tpm, self.limits.concurrency
-        if rpm is not None and (excess := self.rate.requests + 1 - rpm) > 0:
-            wait = self.rate.wait_ms(now_ms, excess)
-            yield Violation(RefusalReason.REQUESTS_PER_MINUTE, self._hit(rpm), wait)
-        if tpm is not None and (excess := self.rate.tokens + self.running_tokens + min(tokens, tpm) - tpm) > 0:
-            wait = self.rate.wait_ms(now_ms, excess, tokens=True)
-            yield Violation(RefusalReason.TOKENS_PER_MINUTE, self._hit(tpm), max(wait, CONCURRENCY_RETRY_MS))
-        if concurrency is not None and self.running >= concurrency:
-            yield Violation(RefusalReason.CONCURRENCY, self._hit(concurrency), CONCURRENCY_RETRY_MS)
 
     def _hit(self, limit: int) -> LimitHit:
         return LimitHit(self.scope, self.name, limit=limit)

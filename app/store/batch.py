@@ -130,10 +130,9 @@ class LedgerBatch:
         owners = {owner: "" for row, *_ in closing for owner in (row.key_id, row.team_id, GATEWAY) if owner}
         desk.load(owners, min(row.created_at for row, *_ in closing))
         for row, settlement, kept in closing:
-            if standings := desk.of(row.key_id, row.team_id, GATEWAY):
-                ended = _ended(row, settlement.reading, kept)
-                for standing in standings:
-                    standing.end(row.created_at, now_ms, ended)
+            binding = desk.of(row.key_id, row.team_id, GATEWAY)
+            if binding.standings:
+                binding.end(row.created_at, now_ms, _ended(row, settlement.reading, kept))
             self._samples.add(row.key_id, row.model, settlement)
             self._oddities.look(row.key_id, row.model, row.hold, settlement, now)
         desk.save(now)
@@ -176,10 +175,9 @@ class LedgerBatch:
         return verdicts
 
     def _decide(self, intent: Intent, key: KeyFacts, at_ms: int, now_ms: int) -> Admitted | Refused:
-        standings = self._desk.of(key.id, key.team_id, GATEWAY)
-        if standings:
-            self._desk.ready(standings, at_ms)
-        return decide(intent, key, standings, partial(self._most, key.id, intent.model), at_ms, now_ms)
+        binding = self._desk.of(key.id, key.team_id, GATEWAY)
+        self._desk.ready(binding, at_ms)
+        return decide(intent, key, binding, partial(self._most, key.id, intent.model), at_ms, now_ms)
 
     def _most(self, key_id: str, model: str) -> Sample | None:
         return self._samples.of(key_id, storable(model) or "").most

@@ -6,7 +6,7 @@ was loaded stays true while nobody else writes; whoever may have must `forget` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from sqlalchemy import Connection, select
 
+from app.core.binding import NOTHING_BINDS, Binding
 from app.core.budgets import Budget, BudgetPeriod, Span, clipped, span_of
 from app.core.holds import Billing
 from app.core.limits import GATEWAY, BudgetStanding, Limits, Standing, Window
@@ -50,6 +51,14 @@ class _Owner:
     row: list[object] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Several owners together, as requests ask for them."""
+
+    binding: Binding
+    owners: tuple[_Owner, ...]
+
+
 class Desk:
     def __init__(self, sql: Connection, zone: ZoneInfo, billing: Billing) -> None:
         self._sql = sql
@@ -59,7 +68,8 @@ class Desk:
         self._owners: dict[str, _Owner | None] = {}  # None: it has neither limits nor budgets
         self._since_ms: int | None = None  # windows that end later are loaded
         self._anybody: tuple[bool, bool] | None = None  # has limits, has budgets
-        self._asked_for: dict[str, _Owner] = {}  # since the last `save`
+        self._bound: dict[tuple[str | None, ...], _Bound] = {}
+        self._asked_for: dict[tuple[str | None, ...], _Bound] = {}  # since the last `save`
 
     def load(self, names: Mapping[str, str], since_ms: int) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id, "" if
@@ -76,6 +86,7 @@ class Desk:
 
     def forget(self) -> None:
         self._owners.clear()
+        self._bound.clear()
         self._asked_for.clear()
         self._since_ms = self._anybody = None
 
@@ -114,27 +125,29 @@ class Desk:
                 budget.windows.append(window)
                 owner.windows.append(_Loaded(budget, window, tuple(sums)))
 
-    def of(self, *owner_ids: str | None) -> list[Standing]:
-        """Those that are loaded of a key, its team and the gateway."""
-        found: list[Standing] = []
+    def of(self, *owner_ids: str | None) -> Binding:
+        """What binds a request of a key, its team and the gateway. All of them are loaded."""
         if self._anybody == (False, False):
-            return found
-        for owner_id in owner_ids:
-            if owner_id and (owner := self._owners.get(owner_id)) is not None:
-                self._asked_for[owner_id] = owner
-                found.append(owner.standing)
-        return found
+            return NOTHING_BINDS
+        bound = self._bound.get(owner_ids)
+        if bound is None:
+            owners = tuple([owner for one in owner_ids if one and (owner := self._owners[one]) is not None])
+            bound = self._bound[owner_ids] = _Bound(Binding([owner.standing for owner in owners]), owners)
+        self._asked_for[owner_ids] = bound
+        return bound.binding
 
-    def ready(self, standings: Iterable[Standing], at_ms: int) -> None:
+    def ready(self, binding: Binding, at_ms: int) -> None:
         """Makes sure that each budget has the window that holds an instant; a new one begins with its past."""
-        for standing in standings:
+        if len(binding.windows(at_ms)) == len(binding.budgets):
+            return
+        for standing in binding.standings:
             for budget in standing.budgets:
                 if budget.window(at_ms) is None:
                     self._begin(standing.owner_id, budget, at_ms)
 
     def save(self, now: datetime) -> None:
         """Writes back what changed, and the alerts that follow from it."""
-        owners = list(self._asked_for.values())
+        owners = dict.fromkeys([owner for bound in self._asked_for.values() for owner in bound.owners])
         self._asked_for.clear()
         changed = [(owner, one) for owner in owners for one in owner.windows if one.before != _sums(one.window)]
         statements.SAVE_WINDOWS.run(self._raw, [_window_row(owner, one) for owner, one in changed])
@@ -162,7 +175,7 @@ class Desk:
         sums = window_sums(self._sql, span, self._billing, owner_id).get(owner_id)
         window = Window(span, self._billing, *(sums.bounded() if sums else ()))
         budget.windows.append(window)
-        self._asked_for[owner_id].windows.append(_Loaded(budget, window, None))
+        self._owner(owner_id).windows.append(_Loaded(budget, window, None))
 
     def _alert(self, owner: _Owner, one: _Loaded, now: datetime) -> None:
         before = 0 if one.before is None else one.before[0] + one.before[1]

@@ -50,14 +50,11 @@ def set_budgets(
 def _begin_windows(connection: Connection, owner_id: str, billing: Billing, now: datetime) -> None:
     desk = Desk(connection, gateway_zone(connection), billing)
     desk.load({owner_id: ""}, to_ms(now))
-    standings = desk.of(owner_id)
-    desk.ready(standings, to_ms(now))
+    binding = desk.of(owner_id)
+    desk.ready(binding, to_ms(now))
     desk.save(now)
-    for standing in standings:
-        for budget in standing.budgets:
-            window = budget.window(to_ms(now))
-            if window is not None:  # a lower amount may have been reached already
-                budget_alerts(connection, owner_id, budget.budget, window, 0, now)
+    for standing, window in binding.windows(to_ms(now)):  # a lower amount may have been reached already
+        budget_alerts(connection, owner_id, standing.budget, window, 0, now)
 
 
 def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datetime) -> None:
@@ -94,10 +91,8 @@ def count_resolved(connection: Connection, resolved: Sequence[ResolvedCost], now
     desk = Desk(connection, gateway_zone(connection), Billing.CHARGED)
     desk.load(owners, min(to_ms(one.created_at) for one in resolved))
     for one in resolved:
-        for standing in desk.of(one.key_id, one.team_id, GATEWAY):
-            for budget in standing.budgets:
-                if window := budget.window(to_ms(one.created_at)):
-                    window.resolve(one.kept_picodollars, one.true_cost, one.charged)
+        for _, window in desk.of(one.key_id, one.team_id, GATEWAY).windows(to_ms(one.created_at)):
+            window.resolve(one.kept_picodollars, one.true_cost, one.charged)
     desk.save(now)
 
 

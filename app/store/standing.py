@@ -29,7 +29,7 @@ def key_standing(connection: Connection, key_id: str, now: datetime) -> KeyStand
     return KeyStanding(
         key=key,
         budgets=tuple(BoundBudget(scope_of(owner), one) for owner in owners for one in budgets.get(owner, ())),
-        limits=tuple(one for standing in desk.of(*owners) for one in _limits(standing, to_ms(now))),
+        limits=tuple(one for standing in desk.of(*owners).standings for one in _limits(standing, to_ms(now))),
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.admission import KeyFacts, decide, identified
+from app.core.binding import NOTHING_BINDS, Binding
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
 from app.core.clock import to_ms
 from app.core.holds import Billing, Sample
@@ -47,7 +48,7 @@ def judged(intent: Intent, key: KeyFacts | None, makers: Makers, now: datetime) 
     if refused is not None or key is None:
         assert refused is not None
         return refused
-    return decide(intent, key, (), lambda: None, to_ms(intent.created_at), to_ms(now))
+    return decide(intent, key, NOTHING_BINDS, lambda: None, to_ms(intent.created_at), to_ms(now))
 
 
 def test_an_active_key_is_admitted_with_what_the_ledger_shows_of_it() -> None:
@@ -167,7 +168,7 @@ def _asks(hold: int, tokens: int = 0) -> Intent:
 
 
 def _decided(intent: Intent, *standings: Standing, now_ms: int = NOW_MS) -> Admitted | Refused:
-    return decide(intent, KEY, standings, lambda: None, to_ms(intent.created_at), now_ms)
+    return decide(intent, KEY, Binding(standings), lambda: None, to_ms(intent.created_at), now_ms)
 
 
 _SMALL = st.integers(0, 12)
@@ -298,7 +299,7 @@ def test_earlier_requests_are_looked_at_only_where_something_depends_on_them(lim
     def most() -> Any:
         raise AssertionError("asked for")
 
-    verdict = decide(_asks(5, 5), KEY, [_owner(Scope.KEY, limits=limits)], most, NOW_MS, NOW_MS)
+    verdict = decide(_asks(5, 5), KEY, Binding([_owner(Scope.KEY, limits=limits)]), most, NOW_MS, NOW_MS)
     assert isinstance(verdict, Admitted)
     assert (verdict.hold_picodollars, verdict.tokens_held) == (0, 0)
 
@@ -306,7 +307,7 @@ def test_earlier_requests_are_looked_at_only_where_something_depends_on_them(lim
 def test_a_request_longer_than_the_limit_of_tokens_waits_until_nothing_else_counts() -> None:
     """It is taken for the whole tightest limit: alone it passes, beside another it waits."""
     standings = [_owner(Scope.KEY, limits=Limits(tpm=1000)), _owner(Scope.TEAM, limits=Limits(tpm=100))]
-    verdict = decide(_asks(0, 5000), KEY, standings, lambda: Sample(1, 90), NOW_MS, NOW_MS)
+    verdict = decide(_asks(0, 5000), KEY, Binding(standings), lambda: Sample(1, 90), NOW_MS, NOW_MS)
     assert isinstance(verdict, Admitted)
     assert verdict.tokens_held == 100
     assert verdict.allowances == Allowances(None, Allowance(100, 0, 60_000), None)

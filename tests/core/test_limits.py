@@ -65,8 +65,6 @@ def test_a_budget_is_in_the_way_exactly_when_the_sum_is_above_it(
         for one in _standing(*budgets).violations(NOW_MS, NOW_MS, hold, 0)
     ]
     assert found == expected
-    left = _standing(*budgets).left(NOW_MS)
-    assert (left is None or hold <= left) == (not expected)
 
 
 def test_a_budget_says_whose_it_is_and_when_it_resets() -> None:
@@ -79,34 +77,6 @@ def test_a_budget_says_whose_it_is_and_when_it_resets() -> None:
     money = {"limit_picodollars": 5, "spent_picodollars": 6, "held_picodollars": 0, "hold_picodollars": 1}
     assert day.hit == LimitHit(Scope.KEY, "alice", period="day", resets_at=from_ms(NOW_MS + 1), **money)
     assert total.hit == LimitHit(Scope.KEY, "alice", period="total", resets_at=None, **money)
-
-
-@given(st.lists(st.tuples(_SMALL, _SMALL, _SMALL, _SMALL), max_size=4))
-def test_what_remains_is_what_the_tightest_budget_leaves(budgets: list[tuple[int, int, int, int]]) -> None:
-    """A hold of so much is admitted, a larger one is not; less than nothing is left after an overrun."""
-    standing = _standing(*budgets)
-    left = standing.left(NOW_MS)
-    if not budgets:
-        assert left is None
-        return
-    assert left is not None
-    overrun = any(settled + kept + held > amount for amount, settled, kept, held in budgets)
-    assert (left < 0) == overrun
-    assert not list(standing.violations(NOW_MS, NOW_MS, left, 0))
-    assert list(standing.violations(NOW_MS, NOW_MS, left + 1, 0))
-
-
-def test_only_the_window_of_the_request_counts() -> None:
-    """A request made at the edge counts in the window that begins there, whatever time it is by now."""
-    first, second = (Window(Span(at, at + 10), Billing.CHARGED, settled=7) for at in (NOW_MS, NOW_MS + 10))
-    standing = _standing()
-    standing.budgets.append(BudgetStanding(Budget(9, BudgetPeriod.DAY), [second, first]))
-    standing.take(NOW_MS + 9, NOW_MS + 500, 2, 0)
-    assert (first.held, second.held) == (2, 0)
-    assert list(standing.violations(NOW_MS + 9, NOW_MS + 500, 1, 0))
-    assert not list(standing.violations(NOW_MS + 10, NOW_MS + 500, 1, 0))
-    standing.end(NOW_MS + 9, NOW_MS + 90_000, Ended(2, 0, kept=1))
-    assert (first.settled, first.kept, first.held, second.spent) == (7, 1, 0, 7)
 
 
 # --- sums ----------------------------------------------------------------------------------
@@ -199,15 +169,15 @@ def test_limits_are_in_the_way_exactly_when_plain_lists_say_so(
         now_ms += seconds * 1000
         if ending is not None and plain.running:
             taken = plain.running.pop(ending[0] % len(plain.running))
-            standing.end(now_ms, now_ms, Ended(0, taken, tokens=ending[1]))
+            standing.end(now_ms, Ended(0, taken, tokens=ending[1]))
             plain.closed.append((now_ms, ending[1]))
         tokens = min(asked, limits.tpm) if limits.tpm is not None else 0
         found = list(standing.violations(now_ms, now_ms, 0, tokens))
         assert {one.reason for one in found} == plain.in_the_way(now_ms, tokens)
         assert len({one.reason for one in found}) == len(found)
-        assert standing.has_room(now_ms, tokens) == (not found)
+        assert standing.too_many(now_ms, tokens) == found
         if not found:
-            standing.take(now_ms, now_ms, 0, tokens)
+            standing.take(now_ms, tokens)
             plain.running.append(tokens)
             plain.made.append(now_ms)
             assert limits.tpm is None or plain.tokens(now_ms) <= limits.tpm
@@ -232,9 +202,9 @@ def test_who_waits_as_told_is_not_refused_for_the_same_reason(
                 again.rate = Rate([list(step) for step in standing.rate.steps])
                 assert reason not in {one.reason for one in again.violations(later, later, 0, tokens)}
         if not found:
-            standing.take(now_ms, now_ms, 0, tokens)
+            standing.take(now_ms, tokens)
             if ending is not None:
-                standing.end(now_ms, now_ms, Ended(0, tokens, tokens=ending[1]))
+                standing.end(now_ms, Ended(0, tokens, tokens=ending[1]))
 
 
 @pytest.mark.parametrize(
@@ -250,17 +220,14 @@ def test_as_many_as_a_limit_says_and_not_one_more(limits: Limits, reason: Refusa
     standing = _standing(limits=limits)
     for _ in range(3):
         assert not list(standing.violations(NOW_MS, NOW_MS, 0, 10))
-        assert standing.has_room(NOW_MS, 10)
-        standing.take(NOW_MS, NOW_MS, 0, 10)
+        standing.take(NOW_MS, 10)
     assert [one.reason for one in standing.violations(NOW_MS, NOW_MS, 0, 10)] == [reason]
-    assert not standing.has_room(NOW_MS, 10)
 
 
-def test_without_limits_nothing_is_counted() -> None:
-    """An owner with budgets alone has no rate to keep."""
+def test_without_limits_nothing_is_told() -> None:
+    """An owner with budgets alone has nothing left of a minute, and nothing too many."""
     standing = _standing((5, 0, 0, 0))
-    standing.take(NOW_MS, NOW_MS, 1, 100)
-    assert (standing.running, standing.running_tokens, standing.rate.steps) == (0, 0, [])
+    assert standing.too_many(NOW_MS, 100) == []
     assert (standing.requests_allowance(NOW_MS), standing.tokens_allowance(NOW_MS)) == (None, None)
 
 
@@ -269,10 +236,10 @@ def test_what_the_limits_of_a_minute_leave() -> None:
     standing = _standing(limits=Limits(rpm=3, tpm=100))
     assert standing.requests_allowance(NOW_MS) == Allowance(3, 3, 0)
     assert standing.tokens_allowance(NOW_MS) == Allowance(100, 100, 0)
-    standing.take(NOW_MS, NOW_MS, 0, 30)
+    standing.take(NOW_MS, 30)
     assert standing.tokens_allowance(NOW_MS) == Allowance(100, 70, 60_000)  # also of what has not ended yet
-    standing.take(NOW_MS, NOW_MS + 5000, 0, 30)
-    standing.end(NOW_MS, NOW_MS + 9000, Ended(0, 30, tokens=50))
+    standing.take(NOW_MS + 5000, 30)
+    standing.end(NOW_MS + 9000, Ended(0, 30, tokens=50))
     assert standing.requests_allowance(NOW_MS + 9000) == Allowance(3, 1, 56_000)
     assert standing.tokens_allowance(NOW_MS + 9000) == Allowance(100, 20, 60_000)
     standing.limits = Limits(rpm=1, tpm=10)  # lowered: never less than nothing is left

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-COSTS, LIMITS, BATCH = "app/core/costs.py", "app/core/limits.py", "app/store/batch.py"
+COSTS, BATCH = "app/core/costs.py", "app/store/batch.py"
+BINDING, LIMITS = "app/core/binding.py", "app/core/limits.py"
 
 MONEY = (
     Mutant(
@@ -83,25 +84,25 @@ MONEY = (
     Mutant(
         "budget check dropped",
         "a budget is hard",
-        LIMITS,
-        "self.budget.amount_picodollars - window.settled - window.kept - window.held",
-        "self.budget.amount_picodollars * 1000",
-        ("tests/core/test_limits.py", "tests/proxy/test_budgets.py"),
+        BINDING,
+        "standing.budget.amount_picodollars - window.settled - window.kept - window.held",
+        "standing.budget.amount_picodollars * 1000",
+        ("tests/core/test_binding.py", "tests/proxy/test_budgets.py"),
     ),
     Mutant(
         "what runs is not counted",
         "settled + held + this hold ≤ limit",
-        LIMITS,
-        "self.budget.amount_picodollars - window.settled - window.kept - window.held",
-        "self.budget.amount_picodollars - window.settled - window.kept",
-        ("tests/core/test_limits.py", "tests/proxy/test_budgets.py"),
+        BINDING,
+        "standing.budget.amount_picodollars - window.settled - window.kept - window.held",
+        "standing.budget.amount_picodollars - window.settled - window.kept",
+        ("tests/core/test_binding.py", "tests/proxy/test_budgets.py"),
     ),
     Mutant(
         "a team's budget is ignored",
         "key, team and gateway bind alike",
         BATCH,
-        "standings = self._desk.of(key.id, key.team_id, GATEWAY)",
-        "standings = self._desk.of(key.id, None, GATEWAY)",
+        "binding = self._desk.of(key.id, key.team_id, GATEWAY)",
+        "binding = self._desk.of(key.id, None, GATEWAY)",
         ("tests/proxy/test_budgets.py",),
     ),
     Mutant(
@@ -132,8 +133,8 @@ MONEY = (
         "windows by the time of settlement",
         "a request counts where it was admitted",
         BATCH,
-        "standing.end(row.created_at, now_ms, ended)",
-        "standing.end(now_ms, now_ms, ended)",
+        "binding.end(row.created_at, now_ms, ",
+        "binding.end(now_ms, now_ms, ",
         ("tests/store/test_limits_calendar.py",),
     ),
     Mutant(

@@ -1,0 +1,92 @@
+"""All that binds a request: those among its key, its team and the gateway that have limits, taken together.
+
+Made once for each key and asked by each of its requests: what does not change between them is found beforehand. Called
+by `admission` and the store, which loads and saves the standings behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS
+from app.core.limits import BudgetStanding, Ended, Standing, Violation, Window
+from app.core.records import Allowance, Allowances
+
+
+class Binding:
+    """`standings`: the key's first. Their limits and budgets stay as they are; windows may be added to a budget."""
+
+    __slots__ = ("_from_ms", "_present", "_until_ms", "budgets", "limited", "standings", "tpm")
+
+    def __init__(self, standings: Sequence[Standing]) -> None:
+        self.standings = standings
+        self.limited = [one for one in standings if one.limits]
+        self.budgets = [budget for one in standings for budget in one.budgets]
+        self.tpm = min([one.limits.tpm for one in self.limited if one.limits.tpm is not None], default=None)
+        # The windows found last, and between which times each of them is the one to be found.
+        self._present: list[tuple[BudgetStanding, Window]] = []
+        self._from_ms = self._until_ms = 0
+
+    def windows(self, at_ms: int) -> Sequence[tuple[BudgetStanding, Window]]:
+        """Each budget with its window that holds an instant; without those that have none.
+
+        Nearly all requests fall into the same windows, so these are remembered. They stay the right ones: windows of
+        a budget neither move nor overlap. Where one is missing nothing is remembered, as it may begin.
+        """
+        if self._from_ms <= at_ms < self._until_ms:
+            return self._present
+        found = [(budget, window) for budget in self.budgets if (window := budget.window(at_ms)) is not None]
+        if len(found) == len(self.budgets):
+            self._present = found
+            self._from_ms = max([window.span.starts_at_ms for _, window in found], default=ALWAYS_FROM_MS)
+            self._until_ms = min([window.span.ends_at_ms for _, window in found], default=ALWAYS_TO_MS)
+        return found
+
+    def left(self, at_ms: int) -> int | None:
+        """What the tightest budget leaves, below nothing after an overrun: a hold of so much is the largest that all of
+        them allow. None = there is none."""
+        least = None
+        for standing, window in self.windows(at_ms):
+            left = standing.budget.amount_picodollars - window.settled - window.kept - window.held
+            if least is None or left < least:
+                least = left
+        return least
+
+    def has_room(self, now_ms: int, tokens: int) -> bool:
+        """Whether no limit but a budget is in the way."""
+        return not any([standing.too_many(now_ms, tokens) for standing in self.limited])
+
+    def violations(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> list[Violation]:
+        """What stands in the way of a request made at `at_ms` that may cost so much and have so many tokens."""
+        return [one for standing in self.standings for one in standing.violations(at_ms, now_ms, hold, tokens)]
+
+    def take(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> None:
+        """Counts a request that is admitted."""
+        for standing in self.limited:
+            standing.take(now_ms, tokens)
+        for _, window in self.windows(at_ms):
+            window.held += hold
+
+    def end(self, at_ms: int, now_ms: int, ended: Ended) -> None:
+        """Counts a request that is closed, in the windows that hold its creation."""
+        for standing in self.limited:
+            standing.end(now_ms, ended)
+        for _, window in self.windows(at_ms):
+            window.end(ended)
+
+    def allowances(self, left: int | None, now_ms: int) -> Allowances:
+        """What the tightest limits leave. `left`: by the tightest budget."""
+        requests, tokens = None, None
+        for standing in self.limited:
+            requests = _tighter(requests, standing.requests_allowance(now_ms))
+            tokens = _tighter(tokens, standing.tokens_allowance(now_ms))
+        return Allowances(requests, tokens, None if left is None else max(0, left))
+
+
+def _tighter(one: Allowance | None, other: Allowance | None) -> Allowance | None:
+    if one is None or other is None:
+        return one or other
+    return other if (other.remaining, other.limit) < (one.remaining, one.limit) else one
+
+
+NOTHING_BINDS = Binding(())
