@@ -69,6 +69,7 @@ class Backfill:
             raise ValueError(f"{intent.request_id} is refused: {verdict.reason}")  # noqa: TRY004 - no type is at fault
         self._moment[0] = intent.created_at + timedelta(milliseconds=settlement.duration_ms)
         self._batch.settle([settlement])
+        self._batch.save()
 
 
 @contextlib.contextmanager

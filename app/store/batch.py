@@ -64,8 +64,14 @@ class LedgerBatch:
         self._oddities = Oddities(sql, calendar.counting.billing)
         self._closed_seq: int | None = None
 
+    def save(self) -> None:
+        """Writes where the owners of limits stand now: once in a transaction, however much it settles and admits. To be
+        done at its end, and before anybody else reads or writes within it."""
+        self._desk.save(self._clock())
+
     def forget(self) -> None:
-        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.)"""
+        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.) What was
+        not saved yet must be, before."""
         self._keys.forget()
         self._open.forget()
         self._desk.forget()
@@ -128,14 +134,13 @@ class LedgerBatch:
         """What was held is held no more; what is known counts, in the windows that hold a request's creation."""
         now_ms, desk = to_ms(now), self._desk
         owners = {owner: "" for row, *_ in closing for owner in (row.key_id, row.team_id, GATEWAY) if owner}
-        desk.load(owners, min(row.created_at for row, *_ in closing))
+        desk.load(owners, min([row.created_at for row, *_ in closing]), now)
         for row, settlement, kept in closing:
             binding = desk.of(row.key_id, row.team_id, GATEWAY)
             if binding.standings:
                 binding.end(row.created_at, now_ms, _ended(row, settlement.reading, kept))
             self._samples.add(row.key_id, row.model, settlement)
             self._oddities.look(row.key_id, row.model, row.hold, settlement, now)
-        desk.save(now)
 
     def _report_strangers(self, ids: Iterable[str]) -> None:
         """A row that is closed already is no wonder; one that never was would be a lost cost."""
@@ -151,7 +156,7 @@ class LedgerBatch:
         now_ms = to_ms(now)
         keys = self._keys_of(intents)
         times = [id_ms(intent.request_id) for intent in intents]  # a row has the time of its id
-        self._load_desk(keys, min(times))
+        self._load_desk(keys, min(times), now)
         # What a stranger refers to is not looked up.
         makers = self._made.makers_of([one for one, key in zip(intents, keys, strict=True) if key is not None])
         verdicts: list[Admitted | Refused] = []
@@ -168,7 +173,6 @@ class LedgerBatch:
                 rows.append(self._open_row(intent, key, verdict, at_ms))
                 used.add(key.facts.id)
         statements.INSERT_INTENTS.run(self._connection, rows)
-        self._desk.save(now)  # also what refusals made of it: a window that began, a clock that was set back
         if refused:
             self._note_refusals(refused)
         self._keys.touch(used, now_ms)
@@ -206,14 +210,14 @@ class LedgerBatch:
             for intent, key in zip(intents, keys, strict=True)
         ]
 
-    def _load_desk(self, keys: Sequence[KnownKey | None], since_ms: int) -> None:
+    def _load_desk(self, keys: Sequence[KnownKey | None], since_ms: int, now: datetime) -> None:
         names = {GATEWAY: ""}
         for key in keys:
             if key is not None:
                 names[key.facts.id] = key.facts.name
                 if key.facts.team_id is not None:
                     names[key.facts.team_id] = key.facts.team or ""
-        self._desk.load(names, since_ms)
+        self._desk.load(names, since_ms, now)
 
     def _note_refusals(self, rows: Sequence[Sequence[Any]]) -> None:
         limit_statements.ADD_REFUSALS.run(self._connection, rows)

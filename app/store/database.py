@@ -61,6 +61,7 @@ class Database:
                 if self.connection.changed_elsewhere():
                     batch.forget()
                 yield batch
+                batch.save()
         except BaseException:
             self._batch = None  # it remembers what was never committed
             raise
@@ -89,7 +90,7 @@ class Database:
 
     def beat(self) -> bool:
         """This instance lives; days that are over are summed up, what is old is let go of. Call it at the end of a
-        `transaction`, and let its batch forget.
+        `transaction`, whose batch saves before and forgets behind it.
 
         True: there are more of these, so come again soon.
         """

@@ -71,10 +71,11 @@ class Desk:
         self._bound: dict[tuple[str | None, ...], _Bound] = {}
         self._asked_for: dict[tuple[str | None, ...], _Bound] = {}  # since the last `save`
 
-    def load(self, names: Mapping[str, str], since_ms: int) -> None:
+    def load(self, names: Mapping[str, str], since_ms: int, now: datetime) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id, "" if
-        it does not matter. Not while something is to be saved."""
+        it does not matter. `now`: for what is to be saved before more is read."""
         if self._since_ms is None or since_ms < self._since_ms:
+            self.save(now)
             self.forget()
             self._since_ms = since_ms - _SINCE_SLACK_MS
         unknown = [owner_id for owner_id in names if owner_id not in self._owners]
@@ -85,9 +86,11 @@ class Desk:
                 owner.standing.name = name
 
     def forget(self) -> None:
+        """Not while something is to be saved."""
+        if self._asked_for:
+            raise RuntimeError("what requests did to the limits is not saved")
         self._owners.clear()
         self._bound.clear()
-        self._asked_for.clear()
         self._since_ms = self._anybody = None
 
     def _read(self, owner_ids: Sequence[str], since_ms: int) -> None:

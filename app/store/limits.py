@@ -49,7 +49,7 @@ def set_budgets(
 
 def _begin_windows(connection: Connection, owner_id: str, billing: Billing, now: datetime) -> None:
     desk = Desk(connection, gateway_zone(connection), billing)
-    desk.load({owner_id: ""}, to_ms(now))
+    desk.load({owner_id: ""}, to_ms(now), now)
     binding = desk.of(owner_id)
     desk.ready(binding, to_ms(now))
     desk.save(now)
@@ -89,7 +89,7 @@ def count_resolved(connection: Connection, resolved: Sequence[ResolvedCost], now
         return
     owners = {owner: "" for one in resolved for owner in (one.key_id, one.team_id, GATEWAY) if owner is not None}
     desk = Desk(connection, gateway_zone(connection), Billing.CHARGED)
-    desk.load(owners, min(to_ms(one.created_at) for one in resolved))
+    desk.load(owners, min(to_ms(one.created_at) for one in resolved), now)
     for one in resolved:
         for _, window in desk.of(one.key_id, one.team_id, GATEWAY).windows(to_ms(one.created_at)):
             window.resolve(one.kept_picodollars, one.true_cost, one.charged)

@@ -25,7 +25,7 @@ def key_standing(connection: Connection, key_id: str, now: datetime) -> KeyStand
     owners = [owner for owner in (key.id, team_id, GATEWAY) if owner is not None]
     budgets = budgets_of(connection, owners, now)
     desk = Desk(connection, gateway_zone(connection), Billing.CHARGED)
-    desk.load(dict.fromkeys(owners, ""), to_ms(now))
+    desk.load(dict.fromkeys(owners, ""), to_ms(now), now)
     return KeyStanding(
         key=key,
         budgets=tuple(BoundBudget(scope_of(owner), one) for owner in owners for one in budgets.get(owner, ())),

@@ -62,11 +62,13 @@ class Twin:
             if step.ends and ids:
                 batch.settle([ENDINGS[ending](ids[-1 - number % len(ids)]) for number, ending in step.ends])
             if step.change is not None:
+                batch.save()
                 step.change(self._database.connection.sql)
                 batch.forget()
             if intents:
                 verdicts = batch.admit(intents)
             if step.beat:
+                batch.save()
                 self._database.beat()
                 batch.forget()
             if step.undone:
