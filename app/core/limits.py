@@ -77,7 +77,8 @@ class Window:
             self.kept = min(SUM_MAX, self.kept + ended.kept)
         cost = ended.charged if self.billing is _CHARGED else ended.true_cost
         if cost:
-            self.settled = min(SUM_MAX, self.settled + cost)
+            settled = self.settled + cost
+            self.settled = settled if settled < SUM_MAX else SUM_MAX
 
     def resolve(self, kept: int, true_cost: int, charged: int) -> None:
         """A person has said what an unknown cost was: nothing is kept for it any more. Costs are differences."""

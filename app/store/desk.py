@@ -35,11 +35,12 @@ _SINCE_SLACK_MS = 3_600_000
 
 @dataclass(slots=True)
 class _Loaded:
-    """A window and what is written of it; `before` None = nothing yet."""
+    """A window and its row: what it begins with never changes; the sums that are written, None = it is not yet."""
 
-    budget: BudgetStanding
+    budget: Budget
     window: Window
-    before: tuple[int, int, int] | None
+    row: tuple[str, str, int, int, str]
+    written: tuple[int, int, int] | None
 
 
 @dataclass(slots=True, eq=False)
@@ -126,7 +127,7 @@ class Desk:
             if starts_at is not None:
                 window = Window(Span(starts_at, ends_at), Billing(billing), *sums)
                 budget.windows.append(window)
-                owner.windows.append(_Loaded(budget, window, tuple(sums)))
+                owner.windows.append(_loaded(owner_id, budget.budget, window, tuple(sums)))
 
     def of(self, *owner_ids: str | None) -> Binding:
         """What binds a request of a key, its team and the gateway. All of them are loaded."""
@@ -152,11 +153,13 @@ class Desk:
         """Writes back what changed, and the alerts that follow from it."""
         owners = dict.fromkeys([owner for bound in self._asked_for.values() for owner in bound.owners])
         self._asked_for.clear()
-        changed = [(owner, one) for owner in owners for one in owner.windows if one.before != _sums(one.window)]
-        statements.SAVE_WINDOWS.run(self._raw, [_window_row(owner, one) for owner, one in changed])
-        for owner, one in changed:
-            self._alert(owner, one, now)
-            one.before = _sums(one.window)
+        changed = [
+            (one, sums) for owner in owners for one in owner.windows if (sums := _sums(one.window)) != one.written
+        ]
+        statements.SAVE_WINDOWS.run(self._raw, [(*one.row, *sums) for one, sums in changed])
+        for one, sums in changed:
+            self._alert(one, now)
+            one.written = sums
         moved = []
         for owner in owners:
             if owner.row is not None and (row := _limits_row(owner.standing)) != owner.row:
@@ -178,12 +181,12 @@ class Desk:
         sums = window_sums(self._sql, span, self._billing, owner_id).get(owner_id)
         window = Window(span, self._billing, *(sums.bounded() if sums else ()))
         budget.windows.append(window)
-        self._owner(owner_id).windows.append(_Loaded(budget, window, None))
+        self._owner(owner_id).windows.append(_loaded(owner_id, budget.budget, window, None))
 
-    def _alert(self, owner: _Owner, one: _Loaded, now: datetime) -> None:
-        before = 0 if one.before is None else one.before[0] + one.before[1]
+    def _alert(self, one: _Loaded, now: datetime) -> None:
+        before = 0 if one.written is None else one.written[0] + one.written[1]
         if one.window.spent > before:
-            budget_alerts(self._sql, owner.standing.owner_id, one.budget.budget, one.window, before, now)
+            budget_alerts(self._sql, one.row[0], one.budget, one.window, before, now)
 
 
 def standing_spans(connection: Connection, owner_id: str, period: BudgetPeriod, within: Span) -> list[Span]:
@@ -204,10 +207,10 @@ def _sums(window: Window) -> tuple[int, int, int]:
     return window.settled, window.kept, window.held
 
 
-def _window_row(owner: _Owner, one: _Loaded) -> list[object]:
-    window, span = one.window, one.window.span
-    edges = (span.starts_at_ms, span.ends_at_ms)
-    return [owner.standing.owner_id, str(one.budget.budget.period), *edges, str(window.billing), *_sums(window)]
+def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, int, int] | None) -> _Loaded:
+    span = window.span
+    row = (owner_id, str(budget.period), span.starts_at_ms, span.ends_at_ms, str(window.billing))
+    return _Loaded(budget, window, row, written)
 
 
 def _limits_row(standing: Standing) -> list[object]:
