@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS
-from app.core.limits import BudgetStanding, Ended, Standing, Violation, Window
+from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget
+from app.core.limits import Ended, Standing, Violation, Window
 from app.core.records import Allowance, Allowances
 
 
@@ -24,10 +24,10 @@ class Binding:
         self.budgets = [budget for one in standings for budget in one.budgets]
         self.tpm = min([one.limits.tpm for one in self.limited if one.limits.tpm is not None], default=None)
         # The windows found last, and between which times each of them is the one to be found.
-        self._present: list[tuple[BudgetStanding, Window]] = []
+        self._present: list[tuple[Budget, Window]] = []
         self._from_ms = self._until_ms = 0
 
-    def windows(self, at_ms: int) -> Sequence[tuple[BudgetStanding, Window]]:
+    def windows(self, at_ms: int) -> Sequence[tuple[Budget, Window]]:
         """Each budget with its window that holds an instant; without those that have none.
 
         Nearly all requests fall into the same windows, so these are remembered. They stay the right ones: windows of
@@ -35,7 +35,7 @@ class Binding:
         """
         if self._from_ms <= at_ms < self._until_ms:
             return self._present
-        found = [(budget, window) for budget in self.budgets if (window := budget.window(at_ms)) is not None]
+        found = [(one.budget, window) for one in self.budgets if (window := one.window(at_ms)) is not None]
         if len(found) == len(self.budgets):
             self._present = found
             self._from_ms = max([window.span.starts_at_ms for _, window in found], default=ALWAYS_FROM_MS)
@@ -46,8 +46,8 @@ class Binding:
         """What the tightest budget leaves, below nothing after an overrun: a hold of so much is the largest that all of
         them allow. None = there is none."""
         least = None
-        for standing, window in self.windows(at_ms):
-            left = standing.budget.amount_picodollars - window.settled - window.kept - window.held
+        for budget, window in self.windows(at_ms):
+            left = budget.amount_picodollars - window.settled - window.kept - window.held
             if least is None or left < least:
                 least = left
         return least

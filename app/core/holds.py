@@ -68,10 +68,10 @@ class Recent:
         self._count = 0
         self._costs, self._tokens = _Most(), _Most()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, counted_picodollars: int, tokens: int) -> None:
         self._count += 1
-        self._costs.add(self._count, sample.counted_picodollars)
-        self._tokens.add(self._count, sample.tokens)
+        self._costs.add(self._count, counted_picodollars)
+        self._tokens.add(self._count, tokens)
 
     @property
     def most(self) -> Sample | None:

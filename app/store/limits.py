@@ -53,8 +53,8 @@ def _begin_windows(connection: Connection, owner_id: str, billing: Billing, now:
     binding = desk.of(owner_id)
     desk.ready(binding, to_ms(now))
     desk.save(now)
-    for standing, window in binding.windows(to_ms(now)):  # a lower amount may have been reached already
-        budget_alerts(connection, owner_id, standing.budget, window, 0, now)
+    for budget, window in binding.windows(to_ms(now)):  # a lower amount may have been reached already
+        budget_alerts(connection, owner_id, budget, window, 0, now)
 
 
 def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datetime) -> None:

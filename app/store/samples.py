@@ -12,7 +12,7 @@ from functools import cache
 
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
-from app.core.holds import Billing, Recent, Sample, counted
+from app.core.holds import Billing, Recent, counted
 from app.core.records import Settlement, State
 from app.store.rows import count
 from app.store.schema import requests
@@ -50,12 +50,12 @@ class Samples:
             return
         cost = counted(settlement.reading, self._billing)
         if cost is not None:
-            _add(known, model, Sample(cost.picodollars, count(settlement.reading.usage.total_tokens) or 0))
+            _add(known, model, cost.picodollars, count(settlement.reading.usage.total_tokens) or 0)
 
     def _found(self, key_id: str) -> _ByModel:
         found = _ByModel()
         for model, cost, tokens in self._sql.execute(self._recent, {"key_id": key_id}):
-            _add(found, model, Sample(cost, tokens or 0))
+            _add(found, model, cost, tokens or 0)
         return found
 
 
@@ -79,11 +79,11 @@ def _recent(billing: Billing) -> Select[str, int, int | None]:
     )
 
 
-def _add(known: _ByModel, model: str, sample: Sample) -> None:
+def _add(known: _ByModel, model: str, counted_picodollars: int, tokens: int) -> None:
     recent = known.get(model)
     if recent is None:
         recent = known[model] = Recent()
         if len(known) > MODELS_MAX:
             known.popitem(last=False)
-    recent.add(sample)
+    recent.add(counted_picodollars, tokens)
     known.move_to_end(model)

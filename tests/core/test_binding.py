@@ -56,11 +56,11 @@ def test_the_windows_are_those_that_a_plain_search_finds(
     binding = Binding(standings)
     for at_ms, begins in questions:
         there = [(one, window) for standing in standings for one in standing.budgets for window in one.windows]
-        plain = [(id(one), id(window)) for one, window in there if window.span.holds(at_ms)]
-        assert [(id(one), id(window)) for one, window in binding.windows(at_ms)] == plain
-        for budget, window in [one for one in later if begins and one[1].span.holds(at_ms)]:
-            budget.windows.append(window)
-            later.remove((budget, window))
+        plain = [(one.budget, id(window)) for one, window in there if window.span.holds(at_ms)]
+        assert [(budget, id(window)) for budget, window in binding.windows(at_ms)] == plain
+        for standing, window in [one for one in later if begins and one[1].span.holds(at_ms)]:
+            standing.windows.append(window)
+            later.remove((standing, window))
 
 
 def test_only_the_window_of_the_request_counts() -> None:

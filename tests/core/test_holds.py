@@ -127,7 +127,7 @@ def test_the_most_of_the_last_is_known_at_every_time(story: list[tuple[int, int,
     """As if all of them were looked at anew, whether or not it was asked for meanwhile."""
     recent, told = Recent(), list[Sample]()
     for cost, count, asked_for in story:
-        recent.add(Sample(cost, count))
+        recent.add(cost, count)
         told.insert(0, Sample(cost, count))
         assert not asked_for or recent.most == most_of(told)
     assert recent.most == most_of(told)
