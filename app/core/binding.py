@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget
 from app.core.limits import Ended, Standing, Violation, Window
-from app.core.records import Allowance, Allowances
+from app.core.records import Allowances
 
 
 class Binding:
@@ -75,18 +75,19 @@ class Binding:
             window.end(ended)
 
     def allowances(self, left: int | None, now_ms: int) -> Allowances:
-        """What the tightest limits leave. `left`: by the tightest budget."""
-        requests, tokens = None, None
-        for standing in self.limited:
-            requests = _tighter(requests, standing.requests_allowance(now_ms))
-            tokens = _tighter(tokens, standing.tokens_allowance(now_ms))
-        return Allowances(requests, tokens, None if left is None else max(0, left))
-
-
-def _tighter(one: Allowance | None, other: Allowance | None) -> Allowance | None:
-    if one is None or other is None:
-        return one or other
-    return other if (other.remaining, other.limit) < (one.remaining, one.limit) else one
+        """What the tightest limits leave; of equals the first is told. `left`: by the tightest budget."""
+        requests: Standing | None = None
+        tokens: Standing | None = None
+        for one in self.limited:
+            if one.limits.rpm is not None and (requests is None or one.requests_left() < requests.requests_left()):
+                requests = one
+            if one.limits.tpm is not None and (tokens is None or one.tokens_left() < tokens.tokens_left()):
+                tokens = one
+        return Allowances(
+            None if requests is None else requests.requests_allowance(now_ms),
+            None if tokens is None else tokens.tokens_allowance(now_ms),
+            None if left is None else max(0, left),
+        )
 
 
 NOTHING_BINDS = Binding(())

@@ -162,17 +162,24 @@ class Standing:
         self.rate.advance(now_ms)
         self.rate.add(now_ms, tokens=ended.tokens)
 
-    def requests_allowance(self, now_ms: int) -> Allowance | None:
-        limit = self.limits.rpm
-        if limit is None:
-            return None
-        return Allowance(limit, max(0, limit - self.rate.requests), self.rate.empty_in_ms(now_ms))
+    def requests_left(self) -> tuple[int, int]:
+        """What the limit of requests per minute leaves, and the limit: the smaller, the tighter."""
+        limit = self.limits.rpm or 0
+        left = limit - self.rate.requests
+        return (left if left > 0 else 0), limit
 
-    def tokens_allowance(self, now_ms: int) -> Allowance | None:
-        limit = self.limits.tpm
-        if limit is None:
-            return None
-        left = max(0, limit - self.rate.tokens - self.running_tokens)
+    def tokens_left(self) -> tuple[int, int]:
+        """The same of tokens."""
+        limit = self.limits.tpm or 0
+        left = limit - self.rate.tokens - self.running_tokens
+        return (left if left > 0 else 0), limit
+
+    def requests_allowance(self, now_ms: int) -> Allowance:
+        left, limit = self.requests_left()
+        return Allowance(limit, left, self.rate.empty_in_ms(now_ms))
+
+    def tokens_allowance(self, now_ms: int) -> Allowance:
+        left, limit = self.tokens_left()
         # What runs counts for a minute from its end on, which is now at the earliest.
         reset_ms = MINUTE_MS if self.running_tokens else self.rate.empty_in_ms(now_ms, tokens=True)
         return Allowance(limit, left, reset_ms)

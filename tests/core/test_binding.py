@@ -11,6 +11,7 @@ from app.core.binding import NOTHING_BINDS, Binding
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
 from app.core.holds import Billing
 from app.core.limits import BudgetStanding, Ended, Limits, Standing, Window
+from app.core.rates import rate_of
 from app.core.records import Allowances, Scope
 
 NOW_MS = 1_790_000_000_000
@@ -110,6 +111,30 @@ def test_what_remains_is_what_the_tightest_budget_leaves(owners: list[list[tuple
     assert (left < 0) == overrun
     assert not binding.violations(NOW_MS, NOW_MS, left, 0)
     assert binding.violations(NOW_MS, NOW_MS, left + 1, 0)
+
+
+_LIMITS = st.builds(Limits, rpm=st.none() | st.integers(1, 4), tpm=st.none() | st.integers(1, 9))
+_USED = st.lists(st.tuples(st.integers(0, 99), st.integers(0, 3)), max_size=6)
+
+
+@given(st.lists(st.tuples(_LIMITS, _USED, st.integers(0, 9)), max_size=3), st.none() | st.integers(-9, 9))
+def test_of_each_kind_the_tightest_limit_is_told(
+    owners: list[tuple[Limits, list[tuple[int, int]], int]], left: int | None
+) -> None:
+    """The one that leaves least, of several the lowest, of equals that of the first; less than nothing is nothing."""
+    standings = []
+    for limits, used, running_tokens in owners:
+        standings.append(_standing(limits=limits))
+        standings[-1].rate = rate_of((NOW_MS - before_ms, 1, tokens) for before_ms, tokens in used)
+        standings[-1].running_tokens = running_tokens
+    requests = [one.requests_allowance(NOW_MS) for one in standings if one.limits.rpm is not None]
+    tokens = [one.tokens_allowance(NOW_MS) for one in standings if one.limits.tpm is not None]
+    for told in (requests, tokens):
+        told.sort(key=lambda one: (one.remaining, one.limit))  # a sort keeps equals in their order
+    expected = Allowances(
+        requests[0] if requests else None, tokens[0] if tokens else None, None if left is None else max(0, left)
+    )
+    assert Binding(standings).allowances(left, NOW_MS) == expected
 
 
 # --- rates and what runs at once -----------------------------------------------------------

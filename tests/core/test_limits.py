@@ -224,11 +224,10 @@ def test_as_many_as_a_limit_says_and_not_one_more(limits: Limits, reason: Refusa
     assert [one.reason for one in standing.violations(NOW_MS, NOW_MS, 0, 10)] == [reason]
 
 
-def test_without_limits_nothing_is_told() -> None:
-    """An owner with budgets alone has nothing left of a minute, and nothing too many."""
+def test_without_limits_nothing_is_in_the_way() -> None:
+    """An owner with budgets alone has nothing too many."""
     standing = _standing((5, 0, 0, 0))
     assert standing.too_many(NOW_MS, 100) == []
-    assert (standing.requests_allowance(NOW_MS), standing.tokens_allowance(NOW_MS)) == (None, None)
 
 
 def test_what_the_limits_of_a_minute_leave() -> None:
