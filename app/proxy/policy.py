@@ -297,5 +297,4 @@ def _collect(members: dict[_Name, msgspec.Raw], fields: dict[str, bytes]) -> Non
 
 def _has_field(piece: bytes) -> bool:
     """Whether it is worth taking apart: most pieces of a large body are not, and may have thousands of members."""
-    found = decode(_sought, piece)
-    return any(value is not _ABSENT for value in msgspec.structs.astuple(found))
+    return any(found is not _ABSENT for found in msgspec.structs.astuple(decode(_sought, piece)))
