@@ -25,9 +25,9 @@ BUSY_SECONDS = 0.4
 READERS = 4
 
 # Pages in the write-ahead log when a commit copies them into the database, and waits for the disk. A request alone
-# writes 16: with SQLite's own 1,000 one request in 64 waited, and p99 at one connection was 24 ms, with 2,000 it is 6.
-# (4,000: 5 ms, and 8 % more requests at 64 connections, but waits half as long again for all of them.)
-CHECKPOINT_PAGES = 2000
+# writes 16: with SQLite's own 1,000 one request in 64 waits, with these one in 250. At one connection p99 is 1.4 ms,
+# where 2,000 has 2.0; at 64 there are 4 % more requests, and the slowest of them wait a tenth longer.
+CHECKPOINT_PAGES = 4000
 
 # Primary result codes that tell of the database's state, not of the statement that met it.
 _AWAY = frozenset(
