@@ -1,6 +1,6 @@
 """Team keys and teams: who may ask, and the verbs of those who decide that.
 
-Knows neither SQL nor HTTP. `identify` is on the hot path; the rest serves the control plane.
+Knows neither SQL nor HTTP. `known` and `identified` are on the hot path; the rest serves the control plane.
 Errors are `accounts.errors`, as sentences that say what to write instead.
 """
 
@@ -69,7 +69,7 @@ class Keyring:
 
     async def identified(self, secret_hash: str) -> Identified | None:
         """The key whose secret has this hash, if there is one. Raises: `LedgerUnavailable`."""
-        known = self._known.get(secret_hash)
+        known = self.known(secret_hash)
         if known is None:
             key_id = await self._store.read(queries.key_of_secret, secret_hash)
             if key_id is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
 from app.store.port import Store
@@ -13,24 +12,24 @@ from app.store.port import Store
 class Ledger:
     """`settle_wait_seconds`: how long a settlement waits for the database before the spool takes it.
 
-    Both verbs return what is to be awaited, which is the store's own: nothing is left to do behind it.
+    Both verbs are the store's own, with no coroutine around them: await what they return.
     """
 
     def __init__(self, store: Store, *, settle_wait_seconds: float) -> None:
         self._store = store
         self._settle_wait_seconds = settle_wait_seconds
 
-    def admit(self, intent: Intent) -> Coroutine[Any, Any, Admitted | Refused]:
-        """When this returns `Admitted`, the request has its open row. Raises: `LedgerUnavailable`, then it has none.
+    def admit(self, intent: Intent) -> Awaitable[Admitted | Refused]:
+        """`Admitted`: the request has its open row. Raises, awaited: `LedgerUnavailable`, then it has none.
 
         Cancelled, it leaves no open row either: one that was written meanwhile is closed as free.
         """
         return self._store.admit(intent)
 
-    def settle(self, settlement: Settlement) -> Coroutine[Any, Any, None]:
-        """When this returns, the cost is committed or in the spool on disk. Raises: `LedgerLost`.
+    def settle(self, settlement: Settlement) -> Awaitable[None]:
+        """Done: the cost is committed or in the spool on disk. Raises, awaited: `LedgerLost`.
 
-        It is queued at once: cancelling this call does not take it back. A closed row stays as it is.
+        It is queued as soon as it is awaited: cancelling that does not take it back. A closed row stays as it is.
         """
         return self._store.settle(_sound(settlement), self._settle_wait_seconds)
 

@@ -14,15 +14,29 @@ from app.core.records import Allowances
 
 
 class Binding:
-    """`standings`: the key's first. Their limits and budgets stay as they are; windows may be added to a budget."""
+    """`standings`: the key's first. Their limits and budgets stay as they are; windows may be added to a budget.
+    `limited`: those with limits. `tpm`: the lowest limit of tokens.
+    """
 
-    __slots__ = ("_from_ms", "_present", "_until_ms", "budgets", "limited", "standings", "tpm")
+    __slots__ = (
+        "_from_ms",
+        "_present",
+        "_until_ms",
+        "_with_rpm",
+        "_with_tpm",
+        "budgets",
+        "limited",
+        "standings",
+        "tpm",
+    )
 
     def __init__(self, standings: Sequence[Standing]) -> None:
         self.standings = standings
         self.limited = [one for one in standings if one.limits]
         self.budgets = [budget for one in standings for budget in one.budgets]
-        self.tpm = min([one.limits.tpm for one in self.limited if one.limits.tpm is not None], default=None)
+        self._with_rpm = [one for one in standings if one.limits.rpm is not None]
+        self._with_tpm = [one for one in standings if one.limits.tpm is not None]
+        self.tpm = min([one.limits.tpm for one in self._with_tpm if one.limits.tpm is not None], default=None)
         # The windows found last, and between which times each of them is the one to be found.
         self._present: list[tuple[Budget, Window]] = []
         self._from_ms = self._until_ms = 0
@@ -75,14 +89,12 @@ class Binding:
             window.end(ended)
 
     def allowances(self, left: int | None, now_ms: int) -> Allowances:
-        """What the tightest limits leave; of equals the first is told. `left`: by the tightest budget."""
-        requests: Standing | None = None
-        tokens: Standing | None = None
-        for one in self.limited:
-            if one.limits.rpm is not None and (requests is None or one.requests_left() < requests.requests_left()):
-                requests = one
-            if one.limits.tpm is not None and (tokens is None or one.tokens_left() < tokens.tokens_left()):
-                tokens = one
+        """What the tightest limits leave; of equals the first is told. `left`: by the tightest budget.
+
+        Behind `has_room`, which lets go of what is older than a minute.
+        """
+        requests = min(self._with_rpm, key=Standing.requests_left, default=None)
+        tokens = min(self._with_tpm, key=Standing.tokens_left, default=None)
         return Allowances(
             None if requests is None else requests.requests_allowance(now_ms),
             None if tokens is None else tokens.tokens_allowance(now_ms),

@@ -62,13 +62,13 @@ class BodyTap:
         self._too_large = True
         self._body = b""
 
-    def finish(self) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        self.reading = self._read()
-        self.ended = self.reading.complete
-        self._body = b""
+    def finish(self) -> Reading:
+        if not self._finished:
+            self._finished = True
+            self.reading = self._read()
+            self.ended = self.reading.complete
+            self._body = b""
+        return self.reading
 
     def _read(self) -> Reading:
         if self._too_large:
@@ -113,5 +113,5 @@ class BlindTap:
     def let_go(self) -> None:
         return None
 
-    def finish(self) -> None:
-        return None
+    def finish(self) -> Reading:
+        return self.reading

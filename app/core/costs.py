@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from app.core.document import Number, decode, is_repeated, object_in, written
+from app.core.document import Number, decode, is_repeated, json_text, object_in, object_of
 from app.core.money import CHARGE_STEP_PICODOLLARS, BadCost, charge_steps, charged_from, parse_cost
 from app.core.outline import Bytes
 from app.core.records import Cost, Reading, TokenUsage
@@ -108,7 +108,7 @@ def _reading(
         charged_token=charged.token,
         charged_derived=derived is not None,
         charge_mismatch=alarm or _differs(charged, true.cost),
-        unknown_reason=(charged.reason if true is _NOT_TOLD else None) or true.reason,  # a telling one is preferred
+        unknown_reason=(charged.reason if true.reason == "no_cost" else None) or true.reason,  # what tells more
         usage=_token_usage(usage) if usage else _NO_USAGE,
         response_id=_name(response.get("id")),
         model_answered=_name(response.get("model")),
@@ -137,7 +137,7 @@ def _told(members: _Object, name: str) -> _Told:
     if stated is None:
         return _NULL
     if not isinstance(stated, Number):
-        return _Told(None, "cost_not_a_number", written(stated, TOKEN_TEXT_MAX))
+        return _Told(None, "cost_not_a_number", json_text(stated, TOKEN_TEXT_MAX))
     try:
         return _Told(parse_cost(str(stated)))  # a plain string: it goes on to the ledger
     except BadCost as bad:
@@ -156,34 +156,37 @@ def _either(inner: _Told, outer: _Told) -> tuple[_Told, bool]:
 
 def _token_usage(usage: _Object) -> TokenUsage:
     """Counts by the names of the Responses API, else by those of chat completions."""
-    told = usage.get
+    get = usage.get
     return TokenUsage(
-        _count(told("input_tokens"), told("prompt_tokens")),
-        _detail("cached_tokens", told("input_tokens_details"), told("prompt_tokens_details")),
-        _count(told("output_tokens"), told("completion_tokens")),
-        _detail("reasoning_tokens", told("output_tokens_details"), told("completion_tokens_details")),
-        _count(told("total_tokens")),
+        _count(get("input_tokens"), get("prompt_tokens")),
+        _detail("cached_tokens", get("input_tokens_details"), get("prompt_tokens_details")),
+        _count(get("output_tokens"), get("completion_tokens")),
+        _detail("reasoning_tokens", get("output_tokens_details"), get("completion_tokens_details")),
+        _count(get("total_tokens")),
     )
 
 
-def _count(told: Any, otherwise: Any = None) -> int | None:
-    if isinstance(told, Number) and told.isdigit() and len(told) <= COUNT_DIGITS_MAX:
-        return int(told)
-    return None if otherwise is None else _count(otherwise)
-
-
-def _detail(name: str, told: Any, otherwise: Any) -> int | None:
-    """A count of that name in the first of two that is an object with something in it."""
-    if told and isinstance(told, tuple):
-        return _count(dict(told).get(name))
-    return None if otherwise is None else _detail(name, otherwise, None)
-
-
-def _name(told: Any) -> str | None:
-    """An id or a model's name, unless it is one that no ledger should hold."""
-    if isinstance(told, str) and not isinstance(told, Number) and told.isprintable() and 0 < len(told) <= NAME_TEXT_MAX:
-        return told
+def _count(*stated: Any) -> int | None:
+    """The first of them that is a count."""
+    for one in stated:
+        if isinstance(one, Number) and one.isdigit() and len(one) <= COUNT_DIGITS_MAX:
+            return int(one)
     return None
+
+
+def _detail(name: str, *stated: Any) -> int | None:
+    """A count of that name in the first of them that is an object with something in it."""
+    for one in stated:
+        if members := object_of(one):
+            return _count(members.get(name))
+    return None
+
+
+def _name(stated: Any) -> str | None:
+    """An id or a model's name, unless it is one that no ledger should hold."""
+    if not isinstance(stated, str) or isinstance(stated, Number) or not stated.isprintable():
+        return None
+    return stated if 0 < len(stated) <= NAME_TEXT_MAX else None
 
 
 def _made(output: Any) -> tuple[str, ...]:
@@ -195,14 +198,13 @@ def _made(output: Any) -> tuple[str, ...]:
         return ()
     made: dict[str, None] = {}
     for item in output:
-        if isinstance(item, tuple):
-            members = dict(item)
+        if members := object_of(item):
             for name in _IDS:
                 if name in members and (one := _name(members[name])) is not None:
                     made[one] = None
     return tuple(made)[:MADE_MAX]
 
 
-def _is_error(told: Any) -> bool:
+def _is_error(stated: Any) -> bool:
     """A good answer has `"error": null`; other falsy values tell of no failure either."""
-    return bool(told) and told != _ZERO
+    return bool(stated) and stated != _ZERO

@@ -48,7 +48,7 @@ class Counting:
 
 @value
 class Sample:
-    """What an earlier request came to."""
+    """The most that any of a key's last requests to a model cost, and the most tokens of any: perhaps of another."""
 
     counted_picodollars: int
     tokens: int

@@ -2,7 +2,7 @@
 
 An owner is a key, a team, or the gateway itself. Everything here is loaded, changed and written
 back by the store within one transaction, so a decision and its booking cannot disagree. Money is an
-integer of 10⁻¹² USD, times are milliseconds since 1970. Called by `admission` and the store.
+integer of 10⁻¹² USD, times are milliseconds since 1970. Called by `binding` and the store.
 """
 
 from __future__ import annotations
@@ -77,8 +77,7 @@ class Window:
             self.kept = min(SUM_MAX, self.kept + ended.kept)
         cost = ended.charged if self.billing is _CHARGED else ended.true_cost
         if cost:
-            settled = self.settled + cost
-            self.settled = settled if settled < SUM_MAX else SUM_MAX
+            self.settled = min(SUM_MAX, self.settled + cost)
 
     def resolve(self, kept: int, true_cost: int, charged: int) -> None:
         """A person has said what an unknown cost was: nothing is kept for it any more. Costs are differences."""
@@ -95,11 +94,7 @@ class BudgetStanding:
     windows: list[Window]
 
     def window(self, at_ms: int) -> Window | None:
-        for window in self.windows:
-            span = window.span
-            if span.starts_at_ms <= at_ms < span.ends_at_ms:
-                return window
-        return None
+        return next((one for one in self.windows if one.span.holds(at_ms)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +108,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Standing:
-    """One owner. Without limits nothing is counted for it, without budgets nothing is held."""
+    """One owner. `take` and `end` count whether or not it has limits: `Binding` asks only those that have."""
 
     owner_id: str
     scope: Scope

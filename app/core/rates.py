@@ -3,7 +3,7 @@
 In every 60 seconds at most so many, whenever they begin. A step leaves 60 s after the last request
 in it, so a burst is over exactly a minute later. What a step holds beyond its own second only
 ever errs towards fewer. A clock that was set back does not lock anybody out: what then lies in the
-future counts as of now. Times are milliseconds. Called by the admission.
+future counts as of now. Times are milliseconds. Called by `limits` and the store.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Rate:
 
     def add(self, now_ms: int, *, requests: int = 0, tokens: int = 0) -> None:
         newest = self.steps[-1] if self.steps else None
-        if newest is None or (newest[0] < now_ms and newest[0] // _STEP_MS < now_ms // _STEP_MS):
+        if newest is None or newest[0] // _STEP_MS < now_ms // _STEP_MS:
             self.steps.append([now_ms, requests, tokens])
         else:
-            newest[0] = now_ms if newest[0] < now_ms else newest[0]
+            newest[0] = max(newest[0], now_ms)
             newest[1] += requests
             newest[2] += tokens
         self.requests += requests

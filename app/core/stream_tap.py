@@ -150,16 +150,15 @@ class StreamTap:
         else:
             self._splitter.let_go()
 
-    def finish(self) -> None:
-        if self._finished:
-            return
-        self._finished = True
-        self._take_cut()
-        if self._body is not None:
-            self._body.finish()
-            self._reading, self.ended = self._body.reading, self._body.ended
-        elif not self.ended and (event := self._splitter.finish()):
-            self._take(event)
+    def finish(self) -> Reading:
+        if not self._finished:
+            self._finished = True
+            self._take_cut()
+            if self._body is not None:
+                self._reading, self.ended = self._body.finish(), self._body.ended
+            elif not self.ended and (event := self._splitter.finish()):
+                self._take(event)
+        return self.reading
 
     def _feed_plain(self, chunk: bytes) -> int | None:
         if not self._begun:

@@ -70,8 +70,8 @@ class Tap(Protocol):
         """There is no memory for what it keeps: it drops that, and the cost in it stays unknown."""
         ...
 
-    def finish(self) -> None:
-        """The body is over, cleanly or not. Idempotent."""
+    def finish(self) -> Reading:
+        """The body is over, cleanly or not: its final reading. Idempotent."""
         ...
 
 

@@ -7,16 +7,15 @@ on). Called by `endpoint` and `relay`; knows nothing of upstreams or the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from app.core.errors import ApiError
 from app.core.reflection import ReflectionMatcher
-from app.proxy.guard import CHUNK_FORMAT, Connection
+from app.proxy.guard import CHUNK_FORMAT, Connection, Message
 from app.proxy.http_date import http_date
 from app.proxy.upstream.port import Take
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Send = Callable[[Message], Awaitable[None]]
 HeaderList = list[tuple[bytes, bytes]]
 
 
@@ -50,6 +49,7 @@ class Downstream:
             await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
 
     def _begin(self, headers: HeaderList) -> None:
+        """Notes that the answer begins and what its head announces; adds a Date if there is none."""
         self.started = True
         dated = False
         for name, _ in headers:
@@ -101,7 +101,7 @@ class Downstream:
         """Sends a complete answer. Raises: `ReflectedKey`, then nothing was sent."""
         if self._secret is not None and self._secret in body:
             raise ReflectedKey
-        await self._whole(status, headers, body)
+        await self._complete(status, headers, body)
 
     async def error(self, error: ApiError, request_id: str, *, close: bool = False) -> None:
         """Sends an answer of the gateway's own making."""
@@ -116,17 +116,17 @@ class Downstream:
         ]
         if close:
             headers.append((b"connection", b"close"))
-        await self._whole(error.status, headers, body)
+        await self._complete(error.status, headers, body)
 
-    async def _whole(self, status: int, headers: HeaderList, body: bytes) -> None:
+    async def _complete(self, status: int, headers: HeaderList, body: bytes) -> None:
         self._begin(headers)
         self.ended = True
-        take = self._connection.take
-        for message in (
+        messages: tuple[Message, ...] = (
             {"type": "http.response.start", "status": status, "headers": headers},
             {"type": "http.response.body", "body": body, "more_body": False},
-        ):
-            if not take(message):
+        )
+        for message in messages:
+            if not self._connection.try_send(message):  # `_deliver` asks this too: here it spares its coroutine
                 await self._deliver(message)
 
     def cut(self) -> None:
@@ -135,9 +135,9 @@ class Downstream:
             self.ended = True
             self._connection.cut()
 
-    async def _deliver(self, message: MutableMapping[str, Any]) -> None:
+    async def _deliver(self, message: Message) -> None:
         connection = self._connection
-        if connection.take(message):
+        if connection.try_send(message):
             return
         if connection.paused and not await connection.writable(self._stall_seconds):
             connection.abort()

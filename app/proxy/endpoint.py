@@ -143,9 +143,9 @@ class ResponsesEndpoint:
     ) -> None:
         self._check_route(scope)
         head = self._heads.read(exchange.connection, scope["headers"], credential)
-        key = self._keyring.known(head.secret_hash) if head.secret_hash is not None else None
-        if key is None and head.secret_hash is not None:
-            key = await self._keyring.identified(head.secret_hash)
+        if head.secret_hash is None:
+            raise invalid_api_key()
+        key = self._keyring.known(head.secret_hash) or await self._keyring.identified(head.secret_hash)
         if key is None:
             raise invalid_api_key()
         exchange.take_place()  # not before: strangers would take them all
@@ -182,7 +182,7 @@ class ResponsesEndpoint:
     async def _read(self, scope: MutableMapping[str, Any], body: RequestBody, key: Identified) -> tuple[bytes, Policy]:
         """The body, and what it asks for. Raises: `ApiError`; of a key that is refused always the same."""
         try:
-            content = body.at_once(key.key_id)
+            content = body.take_whole(key.key_id)
             if content is None:
                 content = await body.read(key.key_id)
             policy = await read_policy(content)

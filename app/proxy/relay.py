@@ -118,11 +118,7 @@ class Relay:
 
     async def _read_whole(self) -> None:
         """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
-        if self.tap.heavy:
-            await finished(self.tap)
-        else:
-            self.tap.finish()
-        reading = self.tap.reading
+        reading = await finished(self.tap) if self.tap.heavy else self.tap.finish()
         self._give_back()
         if self.answer.framing is Framing.CLOSE and reading.unknown_reason in HALF:
             raise UpstreamError(Fault.EOF, sent=True)
@@ -130,17 +126,17 @@ class Relay:
     # --- other bodies --------------------------------------------------------------------
 
     async def _body(self) -> None:
-        body, over = self.answer.take_whole(), True
+        body = self.answer.take_whole()
         if body is None:
             body, over = await self._collect()
+            if not over:
+                await self.down.head(self.answer.status, self.headers)
+                await self._stream_body(body)
+                return
         elif self.tap.heavy:
             await self._show(body)
-        else:
+        else:  # as `_show` does, without its coroutine
             self.tap.feed(body)
-        if not over:
-            await self.down.head(self.answer.status, self.headers)
-            await self._stream_body(body)
-            return
         await self._read_whole()
         await self.exchange.settle(self.tap.reading)
         if self.tap.reading.failed:
@@ -258,11 +254,7 @@ class Relay:
 
 async def finished(tap: Tap) -> Reading:
     """The final reading of a body that is over; a large parse runs beside the loop."""
-    if tap.heavy:
-        await asyncio.to_thread(tap.finish)
-    else:
-        tap.finish()
-    return tap.reading
+    return await asyncio.to_thread(tap.finish) if tap.heavy else tap.finish()
 
 
 async def _expect_end(chunks: Chunks) -> None:

@@ -67,8 +67,11 @@ class RequestBody:
         self._late = False
         self.complete = False
 
-    def at_once(self, key_id: str) -> bytes | None:
-        """The whole body, as one of this key's, if all of it has come. None: `read` it. Raises: as that."""
+    def take_whole(self, key_id: str) -> bytes | None:
+        """The whole body, as one of this key's, if all of it is there; None: `read` it. The head is judged here.
+
+        Raises: `ApiError` 413, 415, 503.
+        """
         for name, value in self._headers:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise encoded_body(value.strip().lower().decode("latin-1"))
@@ -84,7 +87,7 @@ class RequestBody:
         return body
 
     async def read(self, key_id: str) -> bytes:
-        """The whole body, as it comes; not `at_once`. Raises: `ApiError` 408, 413, 415, 503; `ClientLeft`."""
+        """The body as it comes, where `take_whole` had none. Raises: `ApiError` 408, 413, 503; `ClientLeft`."""
         self._inflight.body_begins(key_id)
         try:
             return await self._whole(key_id)

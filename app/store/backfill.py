@@ -50,15 +50,16 @@ class Backfill:
         return any(f'"{tag}"' not in tags for tags in everything)
 
     def team(self, name: str, at: datetime) -> None:
-        audited(changes.create_team, Deed(THE_GATEWAY, Action.TEAM_CREATED, TEAM, at))(self._connection, name, at)
-        self._batch.forget()
+        create = audited(changes.create_team, Deed(THE_GATEWAY, Action.TEAM_CREATED, TEAM, at))
+        with self._batch.others_write():
+            create(self._connection, name, at)
 
     def key(self, spec: NewKey, at: datetime) -> tuple[str, str]:
         """The key's id and the hash of its secret, which nobody learns. Raises: `RowMissing` (team)."""
         secret = new_secret()
         create = audited(changes.create_key, Deed(THE_GATEWAY, Action.KEY_CREATED, KEY, at))
-        key = create(self._connection, spec, secret, at)
-        self._batch.forget()
+        with self._batch.others_write():
+            key = create(self._connection, spec, secret, at)
         return key.id, secret.hash
 
     def book(self, intent: Intent, settlement: Settlement) -> None:

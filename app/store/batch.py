@@ -8,9 +8,10 @@ change, a heartbeat, another process) makes it `forget`; and no batch outlives a
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from operator import add
@@ -65,13 +66,22 @@ class LedgerBatch:
         self._closed_seq: int | None = None
 
     def save(self) -> None:
-        """Writes where the owners of limits stand now: once in a transaction, however much it settles and admits. To be
-        done at its end, and before anybody else reads or writes within it."""
+        """Writes where the owners of limits stand now: once in a transaction, however much it settles and admits.
+        `Database.transaction` does it at its end, `others_write` before that."""
         self._desk.save(self._clock())
 
+    @contextlib.contextmanager
+    def others_write(self) -> Iterator[None]:
+        """Around whatever else reads or writes in this transaction: all is written before, and read anew behind."""
+        self.save()
+        yield
+        self.forget()
+
     def forget(self) -> None:
-        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.) What was
-        not saved yet must be, before."""
+        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.)
+
+        Raises: `RuntimeError` while something is to be saved.
+        """
         self._keys.forget()
         self._open.forget()
         self._desk.forget()

@@ -90,7 +90,7 @@ class Database:
 
     def beat(self) -> bool:
         """This instance lives; days that are over are summed up, what is old is let go of. Call it at the end of a
-        `transaction`, whose batch saves before and forgets behind it.
+        `transaction`, within its batch's `others_write`.
 
         True: there are more of these, so come again soon.
         """

@@ -35,7 +35,7 @@ _SINCE_SLACK_MS = 3_600_000
 
 @dataclass(slots=True)
 class _Loaded:
-    """A window and its row: what it begins with never changes; the sums that are written, None = it is not yet."""
+    """A window. `row`: the columns of its row that never change. `written`: the sums in it; None: it has no row yet."""
 
     budget: Budget
     window: Window
@@ -70,7 +70,7 @@ class Desk:
         self._since_ms: int | None = None  # windows that end later are loaded
         self._anybody: tuple[bool, bool] | None = None  # has limits, has budgets
         self._bound: dict[tuple[str | None, ...], _Bound] = {}
-        self._asked_for: dict[tuple[str | None, ...], _Bound] = {}  # since the last `save`
+        self._unsaved: dict[tuple[str | None, ...], _Bound] = {}  # what requests asked for since the last `save`
 
     def load(self, names: Mapping[str, str], since_ms: int, now: datetime) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id, "" if
@@ -87,8 +87,8 @@ class Desk:
                 owner.standing.name = name
 
     def forget(self) -> None:
-        """Not while something is to be saved."""
-        if self._asked_for:
+        """All is read anew. Raises: `RuntimeError` while something is to be saved."""
+        if self._unsaved:
             raise RuntimeError("what requests did to the limits is not saved")
         self._owners.clear()
         self._bound.clear()
@@ -137,7 +137,7 @@ class Desk:
         if bound is None:
             owners = tuple([owner for one in owner_ids if one and (owner := self._owners[one]) is not None])
             bound = self._bound[owner_ids] = _Bound(Binding([owner.standing for owner in owners]), owners)
-        self._asked_for[owner_ids] = bound
+        self._unsaved[owner_ids] = bound
         return bound.binding
 
     def ready(self, binding: Binding, at_ms: int) -> None:
@@ -151,8 +151,8 @@ class Desk:
 
     def save(self, now: datetime) -> None:
         """Writes back what changed, and the alerts that follow from it."""
-        owners = dict.fromkeys([owner for bound in self._asked_for.values() for owner in bound.owners])
-        self._asked_for.clear()
+        owners = dict.fromkeys([owner for bound in self._unsaved.values() for owner in bound.owners])
+        self._unsaved.clear()
         changed = [
             (one, sums) for owner in owners for one in owner.windows if (sums := _sums(one.window)) != one.written
         ]
@@ -184,9 +184,10 @@ class Desk:
         self._owner(owner_id).windows.append(_loaded(owner_id, budget.budget, window, None))
 
     def _alert(self, one: _Loaded, now: datetime) -> None:
-        before = 0 if one.written is None else one.written[0] + one.written[1]
-        if one.window.spent > before:
-            budget_alerts(self._sql, one.row[0], one.budget, one.window, before, now)
+        settled, kept, _ = one.written or (0, 0, 0)
+        if one.window.spent > settled + kept:
+            owner_id, *_ = one.row
+            budget_alerts(self._sql, owner_id, one.budget, one.window, settled + kept, now)
 
 
 def standing_spans(connection: Connection, owner_id: str, period: BudgetPeriod, within: Span) -> list[Span]:

@@ -32,7 +32,7 @@ def budget_alerts(
 ) -> None:
     """An alert for each threshold between what was spent before and what is now."""
     amount, span = budget.amount_picodollars, window.span
-    if window.spent * 100 < THRESHOLDS_PERCENT[0] * amount:
+    if window.spent * 100 < THRESHOLDS_PERCENT[0] * amount:  # they ascend, and nearly every window is below the first
         return
     for percent in THRESHOLDS_PERCENT:
         if not before * 100 < percent * amount <= window.spent * 100:

@@ -158,16 +158,14 @@ class Writer:
             if settlements:
                 batch.settle([settlement for _, settlement in settlements])
             if changes:
-                batch.save()
-                results += [(one, self._change(change)) for one, change in changes]
-                batch.forget()
+                with batch.others_write():
+                    results += [(one, self._change(change)) for one, change in changes]
             if intents:
                 verdicts = batch.admit([intent for _, intent in intents])
                 results += zip((one for one, _ in intents), verdicts, strict=True)
             if self._fault is not None or time.monotonic() >= self._beat_at:
-                batch.save()
-                again = HURRY_SECONDS if self._database.beat() else HEARTBEAT_SECONDS
-                batch.forget()
+                with batch.others_write():
+                    again = HURRY_SECONDS if self._database.beat() else HEARTBEAT_SECONDS
                 self._beat_at = time.monotonic() + again
         return results
 

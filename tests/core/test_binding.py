@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ _QUESTIONS = st.lists(st.tuples(st.integers(-1, 31), st.booleans()), max_size=30
 
 @given(_CALENDARS, st.randoms(use_true_random=False), _QUESTIONS)
 def test_the_windows_are_those_that_a_plain_search_finds(
-    calendars: list[list[set[int]]], chance: object, questions: list[tuple[int, bool]]
+    calendars: list[list[set[int]]], chance: Random, questions: list[tuple[int, bool]]
 ) -> None:
     """Whatever was asked before, in whatever order windows begin, and where some are missing."""
     standings, later = [], list[tuple[BudgetStanding, Window]]()
@@ -49,11 +50,11 @@ def test_the_windows_are_those_that_a_plain_search_finds(
         standings.append(_standing(*(_day(1) for _ in owner)))
         for budget, edges in zip(standings[-1].budgets, owner, strict=True):
             for starts, ends in pairwise(sorted(edges)):
-                if chance.random() < 0.7:  # type: ignore[attr-defined]
+                if chance.random() < 0.7:
                     budget.windows.append(_window(starts, ends))
                 else:
                     later.append((budget, _window(starts, ends)))
-            chance.shuffle(budget.windows)  # type: ignore[attr-defined]
+            chance.shuffle(budget.windows)
     binding = Binding(standings)
     for at_ms, begins in questions:
         there = [(one, window) for standing in standings for one in standing.budgets for window in one.windows]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.document import DECODED_BYTES_MAX, Malformed, Number, decode, is_repeated, object_in, written
+from app.core.document import DECODED_BYTES_MAX, Malformed, Number, decode, is_repeated, json_text, object_in
 from tests.core.answers import as_json
 
 BULK = b'"output":[{"text":"' + b"x" * DECODED_BYTES_MAX + b'"}],'
@@ -31,7 +31,7 @@ def test_a_number_stays_the_text_it_is(token: str, bulk: bytes) -> None:
 
 @pytest.mark.parametrize("bulk", [b"", BULK], ids=["small", "large"])
 def test_a_name_that_stands_twice_is_seen(bulk: bytes) -> None:
-    """Also when one of them is written with an escape; the last one is the value."""
+    """Also when one of them is json_text with an escape; the last one is the value."""
     decoded = decode(b"{" + bulk + b'"cost":1,"usage":{"cost":1},"us\\u0061ge":{"cost":2}}')
     assert is_repeated(decoded, "usage")
     assert not is_repeated(decoded, "cost")
@@ -52,7 +52,7 @@ def test_everything_else_is_ordinary_json(value: dict[str, Any]) -> None:
         decoded = decode(text)
         assert list(decoded) == list(value)
         for name, member in value.items():
-            assert written(decoded[name], 10_000) == json.dumps(member)
+            assert json_text(decoded[name], 10_000) == json.dumps(member)
             assert object_in(decoded, name).keys() == (member.keys() if isinstance(member, dict) else set())
 
 
@@ -63,7 +63,7 @@ def test_the_beginning_of_a_text_is_that_of_the_whole(value: Any, characters_max
     for _ in range(depth):
         text = around % text
     whole = json.dumps(json.loads(text, parse_int=str))
-    assert written(decode(b'{"cost":%b}' % text.encode())["cost"], characters_max) == whole[:characters_max]
+    assert json_text(decode(b'{"cost":%b}' % text.encode())["cost"], characters_max) == whole[:characters_max]
 
 
 @given(st.binary(max_size=60))

@@ -5,7 +5,7 @@ keeps one request apart from the next, `places` counts connections, `refusal` wr
 about.
 """
 
-from app.proxy.guard.connection import CHUNK_FORMAT, EXTENSION, Connection, connection_of
+from app.proxy.guard.connection import CHUNK_FORMAT, EXTENSION, Connection, Message, connection_of
 from app.proxy.guard.limits import Limits
 from app.proxy.guard.places import Places
 from app.proxy.guard.protocol import GuardProtocol, guard_protocol
@@ -16,6 +16,7 @@ __all__ = [
     "Connection",
     "GuardProtocol",
     "Limits",
+    "Message",
     "Places",
     "connection_of",
     "guard_protocol",

@@ -6,14 +6,13 @@ Fact: a transport that is closed first writes all that it was given, and waits f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.proxy.deadline import Deadline
-from app.proxy.guard.connection import Connection
+from app.proxy.guard.connection import Connection, Message
 from app.proxy.guard.cycle import Cycle
 from app.proxy.guard.limits import CLOSE_LINGER_SECONDS, CUT_LINGER_SECONDS, LEFTOVER_BYTES_MAX, Limits
 from app.proxy.outbox import Outbox
@@ -101,8 +100,8 @@ class Closing(QuietEnd):
     def take_body(self) -> bytes | None:
         return self.cycle.take_body()
 
-    def take(self, message: MutableMapping[str, Any]) -> None:
-        self.cycle.take(message)
+    def send_nowait(self, message: Message) -> None:
+        self.cycle.send_nowait(message)
 
     def answer_nobody(self) -> None:
         """Nobody is there to answer: uvicorn would log that nothing was."""

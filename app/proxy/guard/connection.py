@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from app.proxy.outbox import Outbox
 
+Message = MutableMapping[str, Any]  # of ASGI's
+
 EXTENSION = "irg.connection"
 
 # A piece of a body as it stands on the wire (RFC 9112 §7.1), made of its length and itself.
@@ -30,7 +32,7 @@ class Wire(Protocol):
 
     def take_body(self) -> bytes | None: ...
 
-    def take(self, message: MutableMapping[str, Any]) -> None: ...
+    def send_nowait(self, message: Message) -> None: ...
 
     def answer_nobody(self) -> None: ...
 
@@ -53,11 +55,14 @@ class Connection:
         """The request's whole body, if all of it has come and none was received: a wait with its deadline spared."""
         return self._wire.take_body() if self._wire is not None else None
 
-    def take(self, message: MutableMapping[str, Any]) -> bool:
-        """Sends a message of ASGI's, if the client takes what is written: then nothing is to be awaited. Else False."""
+    def try_send(self, message: Message) -> bool:
+        """Sends a message of ASGI's at once, if the client takes what is written; False: it was not sent.
+
+        It goes past ASGI's `send`: what wraps that (FastAPI, with `IRG_FRONT=off`) does not see it.
+        """
         if self._wire is None or not self.flowing:
             return False
-        self._wire.take(message)
+        self._wire.send_nowait(message)
         return True
 
     def watch(self, on_gone: Callable[[], None] | None) -> None:

@@ -2,8 +2,8 @@
 
 Rules: a body that came whole is received without waiting. The head of an answer that announces its length leaves with
 the first piece of its body, empty or not, as ASGI has it: one write instead of two. Headers are judged
-together. Whatever an application does wrong is told as uvicorn tells it. Called by `protocol`, which makes one
-for each request, and by the application.
+together. Whatever an application does wrong is told as uvicorn tells it. Made by `requests` for each request; called by
+the application, and by `closing` for an exchange.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import asyncio
 import functools
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.proxy.guard.connection import CHUNK_FORMAT
+from app.proxy.guard.connection import CHUNK_FORMAT, Message
 
-Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -179,10 +178,10 @@ class Cycle:
         flow = self._host.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
-        self.take(message)
+        self.send_nowait(message)
 
-    def take(self, message: Message) -> None:
-        """The same, where nothing need be waited for."""
+    def send_nowait(self, message: Message) -> None:
+        """Sends a message without waiting: to be called while the client takes what is written."""
         if self.disconnected:
             return
         kind = message["type"]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from app.proxy.guard import CHUNK_FORMAT, Connection
-from app.proxy.guard.cycle import Cycle, Message
+from app.proxy.guard import CHUNK_FORMAT, Connection, Message
+from app.proxy.guard.cycle import Cycle
 from app.proxy.outbox import Outbox
 
 
@@ -55,9 +55,9 @@ class Below:
 
     def answer_nobody(self) -> None: ...
 
-    def take(self, message: Message) -> None:
+    def send_nowait(self, message: Message) -> None:
         assert self.cycle is not None
-        self.cycle.take(message)
+        self.cycle.send_nowait(message)
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=40_000), st.booleans()), max_size=8))
@@ -86,9 +86,10 @@ async def test_both_ways_write_the_same_bytes(pieces: list[tuple[bytes, bool]]) 
     st.booleans(),
     st.lists(st.binary(max_size=40_000), max_size=4),
 )
-async def test_what_is_taken_at_once_is_what_is_sent(
+async def test_what_is_sent_at_once_is_what_is_sent(
     status: int, method: str, keep_alive: bool, measured: bool, pieces: list[bytes]
 ) -> None:
+    """Whatever the messages, their framing and the method, the same bytes leave."""
     pieces = [] if status == 204 else pieces
     length = (b"content-length", b"%d" % sum(map(len, pieces)))
     messages: list[Message] = [
@@ -101,7 +102,7 @@ async def test_what_is_taken_at_once_is_what_is_sent(
     at_once.cycle = Cycle(at_once, {"method": method}, keep_alive=keep_alive)
     cycle = Cycle(told, {"method": method}, keep_alive=keep_alive)
     for message in messages:
-        assert connection.take(message)
+        assert connection.try_send(message)
         await cycle.send(message)
     await asyncio.sleep(0)  # the turn ends
     assert at_once.sink.written == told.sink.written
@@ -109,13 +110,14 @@ async def test_what_is_taken_at_once_is_what_is_sent(
 
 
 @pytest.mark.parametrize("why", ["gone", "paused", "no wire"])
-def test_nothing_is_taken_at_once_for_whoever_does_not_take_it(why: str) -> None:
+def test_nothing_is_sent_at_once_to_whoever_does_not_take_it(why: str) -> None:
+    """Then it says so, and nothing was written."""
     below = Below()
     connection = Connection() if why == "no wire" else Connection(below)
     if why == "gone":
         connection.lost()
     connection.flowing = connection.flowing and why != "paused"
-    assert not connection.take({"type": "http.response.start", "status": 200})
+    assert not connection.try_send({"type": "http.response.start", "status": 200})
     assert not below.sink.written
 
 
