@@ -17,12 +17,12 @@ from app.accounts.errors import (
     NameTaken,
     TeamNotFound,
 )
-from app.accounts.keyring import Keyring
+from app.accounts.keyring import Identified, Keyring
 from app.accounts.ledger import Ledger
 from app.accounts.reports import Reports
 from app.core.clock import now
 from app.core.ids import id_time, new_id
-from app.core.keys import is_secret
+from app.core.keys import hash_secret, is_secret
 from app.core.owners import KeyChange, KeyFilter, NewKey
 from app.core.records import Admitted, Intent, KeyState, RefusalReason, Refused
 from app.core.views import RequestFilter
@@ -79,6 +79,17 @@ async def test_what_is_no_known_secret_identifies_nobody(keyring: Keyring) -> No
     for authorization in (None, b"", b"Bearer", b"Basic abc", bearer(mistyped), bearer(new_secret().text)):
         assert await keyring.identify(authorization) is None
         assert await keyring.identify(authorization) is None
+
+
+async def test_a_secret_is_known_from_when_it_was_first_shown(store: Store, keyring: Keyring) -> None:
+    """By each keyring for itself; and what was never a secret does not become known by being shown."""
+    key, secret = await keyring.create(NewKey("alice"))
+    other = Keyring(store)
+    assert other.known(hash_secret(secret)) is None
+    assert await other.identified(hash_secret(secret)) is not None
+    assert other.known(hash_secret(secret)) == Identified(key.id, hash_secret(secret))
+    assert await other.identified(hash_secret("irg_nobody")) is None
+    assert other.known(hash_secret("irg_nobody")) is None
 
 
 async def test_a_key_made_a_moment_ago_works_although_it_was_asked_for_before(store: Store, keyring: Keyring) -> None:

@@ -9,6 +9,14 @@ ADMISSION, MADE, SLICES = "app/core/admission.py", "app/store/made.py", "app/cor
 
 BOUNDS = (
     Mutant(
+        "where limits stand is not written",
+        "what was spent is still spent behind a restart",
+        "app/store/database.py",
+        "                batch.save()\n",
+        "",
+        ("tests/store/test_desk.py",),
+    ),
+    Mutant(
         "an unknown reference passes in any spelling",
         "what is another's is not opened by another spelling",
         ADMISSION,

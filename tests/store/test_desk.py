@@ -91,3 +91,22 @@ def _settled_and_forgotten(at_work: Writing) -> None:
     with at_work.database.transaction() as batch:
         batch.settle([settled(at_work.running.request_id, "0.03")])
         batch.forget()
+
+
+async def test_keys_of_one_team_write_what_is_the_teams_once(ledger: LimitedLedger) -> None:
+    """Both count in its budget, and a part of it that is reached is told once."""
+    team_id = await ledger.team("blue", "0.10/day")
+    alice, bob = await ledger.holder("alice", team="blue"), await ledger.holder("bob", team="blue")
+    await ledger.close()
+    database = Database(ledger.path, "process", Calendar(ledger.clock, ZoneInfo("UTC"), Counting()))
+    with contextlib.closing(database):
+        database.begin()
+        asked = [one.intent(ledger.clock.at, asked=holding("0.03")) for one in (alice, bob)]
+        with database.transaction() as batch:
+            verdicts = batch.admit(asked)
+            batch.settle([settled(intent.request_id, "0.03") for intent in asked])
+    await ledger.open()
+    assert all(isinstance(verdict, Admitted) for verdict in verdicts)
+    assert [spent for _, _, _, spent, _, held in await ledger.windows(team_id) if not held] == [60_000_000_000]
+    assert await ledger.alert_facts("budget", "threshold_percent") == [50]
+    await ledger.verify()

@@ -1,0 +1,90 @@
+"""What a client is sent arrives in its order, whether or not each piece could leave at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from app.proxy.downstream import Downstream, ReflectedKey
+from app.proxy.guard import Connection, Message
+
+SECRET = b"an-upstream-key-0123456789"
+
+
+class Client:
+    """A connection whose client takes so many messages at once, and then nothing before it is `awake`."""
+
+    def __init__(self, takes: int) -> None:
+        self.came: list[tuple[str, Message]] = []
+        self.awake = asyncio.Event()
+        self.connection = Connection(cast(Any, self))
+        self._takes = takes
+
+    @property
+    def flow(self) -> Client:
+        return self
+
+    @property
+    def write_paused(self) -> bool:
+        return not self.connection.flowing and not self.connection.gone
+
+    async def drain(self) -> None:
+        await self.awake.wait()
+        self.connection.flowing = True
+
+    def send_nowait(self, message: Message) -> None:
+        self.came.append(("at once", message))
+        self._takes -= 1
+        self.connection.flowing = self._takes > 0
+
+    async def send(self, message: Message) -> None:
+        self.came.append(("waited for", message))
+
+    def answer_nobody(self) -> None: ...
+
+    def down(self) -> Downstream:
+        return Downstream(self.send, self.connection, stall_seconds=5, secret=SECRET)
+
+
+def kinds(client: Client) -> list[tuple[str, str]]:
+    return [(how, message["type"].removeprefix("http.response.")) for how, message in client.came]
+
+
+async def test_a_whole_answer_leaves_at_once_where_it_is_taken() -> None:
+    """Head and body, and nothing is waited for."""
+    client = Client(takes=9)
+    await client.down().whole(200, [(b"content-length", b"2")], b"ok")
+    assert kinds(client) == [("at once", "start"), ("at once", "body")]
+
+
+async def test_the_body_waits_for_a_client_that_took_the_head_alone() -> None:
+    """Not a byte is lost or comes twice."""
+    client = Client(takes=1)
+    answering = asyncio.ensure_future(client.down().whole(200, [(b"content-length", b"2")], b"ok"))
+    await asyncio.sleep(0)
+    assert kinds(client) == [("at once", "start")]
+    client.awake.set()
+    await asyncio.wait_for(answering, 5)
+    assert [kind for _, kind in kinds(client)] == ["start", "body"]
+    assert client.came[1][1]["body"] == b"ok"
+
+
+async def test_who_left_is_sent_nothing_more() -> None:
+    """Nor is anything waited for."""
+    client = Client(takes=1)
+    down = client.down()
+    await down.head(200, [])
+    client.connection.lost()
+    await down.body(b"data: x\n\n")
+    await down.end()
+    assert kinds(client) == [("at once", "start")]
+
+
+async def test_an_answer_with_the_upstream_key_does_not_begin() -> None:
+    """So it can still be refused as a whole."""
+    client = Client(takes=9)
+    with pytest.raises(ReflectedKey):
+        await client.down().whole(200, [], b"..." + SECRET)
+    assert client.came == []
