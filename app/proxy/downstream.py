@@ -24,11 +24,22 @@ class ReflectedKey(Exception):
 
 
 class Downstream:
-    __slots__ = ("_connection", "_matcher", "_secret", "_send", "_stall_seconds", "ended", "measured", "started")
+    __slots__ = (
+        "_answering",
+        "_connection",
+        "_matcher",
+        "_secret",
+        "_send",
+        "_stall_seconds",
+        "ended",
+        "measured",
+        "started",
+    )
 
     def __init__(self, send: Send, connection: Connection, *, stall_seconds: float, secret: bytes | None) -> None:
         self._send = send
         self._connection = connection
+        self._answering = connection.answering  # the connection goes on to another request behind this one's end
         self._stall_seconds = stall_seconds
         self._secret = secret
         self._matcher = ReflectionMatcher(secret) if secret is not None else None
@@ -126,7 +137,7 @@ class Downstream:
             {"type": "http.response.body", "body": body, "more_body": False},
         )
         for message in messages:
-            if not self._connection.try_send(message):  # `_deliver` asks this too: here it spares its coroutine
+            if not self._send_at_once(message):  # `_deliver` asks this too: here it spares its coroutine
                 await self._deliver(message)
 
     def cut(self) -> None:
@@ -135,9 +146,16 @@ class Downstream:
             self.ended = True
             self._connection.cut()
 
+    def _send_at_once(self, message: Message) -> bool:
+        """If the client takes what is written. Else False, and it was not sent."""
+        if self._answering is None or not self._connection.flowing:
+            return False
+        self._answering.send_nowait(message)
+        return True
+
     async def _deliver(self, message: Message) -> None:
         connection = self._connection
-        if connection.try_send(message):
+        if self._send_at_once(message):
             return
         if connection.paused and not await connection.writable(self._stall_seconds):
             connection.abort()

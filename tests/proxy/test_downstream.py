@@ -7,8 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from app.core.errors import bad_request
 from app.proxy.downstream import Downstream, ReflectedKey
-from app.proxy.guard import Connection, Message
+from app.proxy.guard import Connection, Message, connection_of
+from tests.proxy.guard.connections import guarded
 
 SECRET = b"an-upstream-key-0123456789"
 
@@ -24,6 +26,10 @@ class Client:
 
     @property
     def flow(self) -> Client:
+        return self
+
+    @property
+    def cycle(self) -> Client:
         return self
 
     @property
@@ -88,3 +94,34 @@ async def test_an_answer_with_the_upstream_key_does_not_begin() -> None:
     with pytest.raises(ReflectedKey):
         await client.down().whole(200, [], b"..." + SECRET)
     assert client.came == []
+
+
+async def test_where_there_is_no_guard_all_is_sent_as_asgi_has_it() -> None:
+    """By another server, or in a test that drives the application by hand."""
+    client = Client(takes=9)
+    await Downstream(client.send, Connection(), stall_seconds=5, secret=None).whole(200, [], b"ok")
+    assert kinds(client) == [("waited for", "start"), ("waited for", "body")]
+
+
+async def test_what_is_said_behind_an_answer_is_not_the_next_ones() -> None:
+    """A second request waits on the connection, and begins within the end of the first one's answer."""
+    told: list[str] = []
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        down = Downstream(send, connection_of(scope), stall_seconds=5, secret=None)
+        await asyncio.sleep(0)
+        await down.whole(200, [(b"content-length", b"2")], scope["raw_path"])
+        if scope["raw_path"] == b"/1":
+            try:
+                await down.error(bad_request("too late"), "req_1")
+            except RuntimeError as error:
+                told.append(str(error))
+
+    connection, transport = guarded(app)
+    for path in (b"/1", b"/2"):
+        connection.data_received(b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" % path)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert [part[-2:] for part in transport.written.split(b"HTTP/1.1 200 ")[1:]] == [b"/1", b"/2"]
+    assert b"too late" not in transport.written
+    assert len(told) == 1

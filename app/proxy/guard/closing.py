@@ -12,7 +12,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.proxy.deadline import Deadline
-from app.proxy.guard.connection import Connection, Message
+from app.proxy.guard.connection import Connection
 from app.proxy.guard.cycle import Cycle
 from app.proxy.guard.limits import CLOSE_LINGER_SECONDS, CUT_LINGER_SECONDS, LEFTOVER_BYTES_MAX, Limits
 from app.proxy.outbox import Outbox
@@ -99,9 +99,6 @@ class Closing(QuietEnd):
 
     def take_body(self) -> bytes | None:
         return self.cycle.take_body()
-
-    def send_nowait(self, message: Message) -> None:
-        self.cycle.send_nowait(message)
 
     def answer_nobody(self) -> None:
         """Nobody is there to answer: uvicorn would log that nothing was."""

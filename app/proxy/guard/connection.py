@@ -21,8 +21,23 @@ EXTENSION = "irg.connection"
 CHUNK_FORMAT = b"%x\r\n%b\r\n"
 
 
+class Answering(Protocol):
+    """The answer of one request."""
+
+    def send_nowait(self, message: Message) -> None:
+        """Sends a message of ASGI's without waiting: to be called while the client takes what is written.
+
+        It goes past ASGI's `send`: what wraps that (FastAPI, with `IRG_FRONT=off`) does not see it. Raises:
+        `RuntimeError` for a message out of turn.
+        """
+        ...
+
+
 class Wire(Protocol):
     """The protocol below a connection."""
+
+    @property
+    def cycle(self) -> Answering: ...  # of the last request that began
 
     flow: Any  # uvicorn's flow control, once a connection is made
     transport: asyncio.Transport
@@ -31,8 +46,6 @@ class Wire(Protocol):
     def cut(self) -> None: ...
 
     def take_body(self) -> bytes | None: ...
-
-    def send_nowait(self, message: Message) -> None: ...
 
     def answer_nobody(self) -> None: ...
 
@@ -55,15 +68,10 @@ class Connection:
         """The request's whole body, if all of it has come and none was received: a wait with its deadline spared."""
         return self._wire.take_body() if self._wire is not None else None
 
-    def try_send(self, message: Message) -> bool:
-        """Sends a message of ASGI's at once, if the client takes what is written; False: it was not sent.
-
-        It goes past ASGI's `send`: what wraps that (FastAPI, with `IRG_FRONT=off`) does not see it.
-        """
-        if self._wire is None or not self.flowing:
-            return False
-        self._wire.send_nowait(message)
-        return True
+    @property
+    def answering(self) -> Answering | None:
+        """What the request is answered through that is being answered now. Keep it: it stays that request's."""
+        return self._wire.cycle if self._wire is not None else None
 
     def watch(self, on_gone: Callable[[], None] | None) -> None:
         """Calls `on_gone` once when the client leaves; at once if it has left. None ends the watch."""

@@ -3,7 +3,7 @@
 Rules: a body that came whole is received without waiting. The head of an answer that announces its length leaves with
 the first piece of its body, empty or not, as ASGI has it: one write instead of two. Headers are judged
 together. Whatever an application does wrong is told as uvicorn tells it. Made by `requests` for each request; called by
-the application, and by `closing` for an exchange.
+the application, and past it by an exchange.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Cycle:
         self.send_nowait(message)
 
     def send_nowait(self, message: Message) -> None:
-        """Sends a message without waiting: to be called while the client takes what is written."""
+        """The same without waiting; see `Answering`."""
         if self.disconnected:
             return
         kind = message["type"]

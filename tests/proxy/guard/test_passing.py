@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -38,7 +37,7 @@ class Below:
         self.flow = FlowControl(self.transport)
         self.outbox = outbox or Outbox()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.cycle: Cycle | None = None
+        self.cycle = Cycle(self, {"method": "POST"}, keep_alive=True)
 
     def write(self, data: bytes) -> None:
         self.outbox.write(self.transport, data)
@@ -54,10 +53,6 @@ class Below:
     def take_body(self) -> bytes | None: ...
 
     def answer_nobody(self) -> None: ...
-
-    def send_nowait(self, message: Message) -> None:
-        assert self.cycle is not None
-        self.cycle.send_nowait(message)
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=40_000), st.booleans()), max_size=8))
@@ -98,27 +93,14 @@ async def test_what_is_sent_at_once_is_what_is_sent(
         {"type": "http.response.body"},
     ]
     at_once, told = Below(), Below()
-    connection = Connection(at_once)
     at_once.cycle = Cycle(at_once, {"method": method}, keep_alive=keep_alive)
     cycle = Cycle(told, {"method": method}, keep_alive=keep_alive)
     for message in messages:
-        assert connection.try_send(message)
+        at_once.cycle.send_nowait(message)
         await cycle.send(message)
     await asyncio.sleep(0)  # the turn ends
     assert at_once.sink.written == told.sink.written
     assert at_once.cycle.response_complete
-
-
-@pytest.mark.parametrize("why", ["gone", "paused", "no wire"])
-def test_nothing_is_sent_at_once_to_whoever_does_not_take_it(why: str) -> None:
-    """Then it says so, and nothing was written."""
-    below = Below()
-    connection = Connection() if why == "no wire" else Connection(below)
-    if why == "gone":
-        connection.lost()
-    connection.flowing = connection.flowing and why != "paused"
-    assert not connection.try_send({"type": "http.response.start", "status": 200})
-    assert not below.sink.written
 
 
 def test_nothing_flows_to_nobody() -> None:
