@@ -273,11 +273,11 @@ def test_half_a_surrogate_pair_is_json() -> None:
     st.booleans(),
 )
 def test_whatever_stands_around(others: dict[str, Any], model: str, stream: bool | None, ascii_only: bool) -> None:
-    """Any model name, any other fields, in any order and encoding."""
+    """Any model name, any other fields, in any order and encoding. (What they refer to by chance is not asked.)"""
     members = list({**others, "model": model, "stream": stream}.items())
     for ordered in (members, members[::-1]):
         body = json.dumps(dict(ordered), ensure_ascii=ascii_only)
-        assert read(body) == Policy(model=model, stream=bool(stream))
+        assert replace(read(body), references={}) == Policy(model=model, stream=bool(stream))
 
 
 async def test_a_large_body_does_not_hold_the_loop() -> None:
