@@ -50,13 +50,17 @@ def waiting_connections(listening: socket.socket) -> list[socket.socket]:
 
 @contextlib.contextmanager
 def unix_socket(database_path: Path) -> Iterator[tuple[socket.socket, Path]]:
-    """The command line's door: a socket beside the database whose file permission is the authority."""
+    """The command line's door: a socket beside the database whose file permission is the authority.
+
+    It listens: a command that comes before the server serves waits for it, and is not refused.
+    """
     path = socket_path_for(database_path)
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
         sock.bind(str(path))
+        sock.listen()
     finally:
         os.umask(before)
     sock.setblocking(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -19,6 +20,21 @@ def test_a_short_path_has_its_socket_beside_the_database(tmp_path: Path) -> None
             assert path == Path(short) / "gateway.db.sock"
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert not path.exists()
+
+
+def test_who_comes_before_the_server_serves_waits_for_it(tmp_path: Path) -> None:
+    """`docker compose up -d` is followed at once by the first command; what it asks is there when it is taken."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as short,
+        unix_socket(Path(short) / "gateway.db") as (listening, path),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as early,
+    ):
+        early.connect(str(path))
+        early.sendall(b"keys?")
+        taken, _ = listening.accept()
+        with taken:
+            taken.setblocking(True)
+            assert taken.recv(5) == b"keys?"
 
 
 @pytest.mark.parametrize("long_temporary", [False, True])
