@@ -131,14 +131,13 @@ class Downstream:
 
     async def _complete(self, status: int, headers: HeaderList, body: bytes) -> None:
         self._begin(headers)
+        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
+        if not self._send_at_once(start):  # `_deliver` asks this too: here it spares its coroutine
+            await self._deliver(start)
         self.ended = True
-        messages: tuple[Message, ...] = (
-            {"type": "http.response.start", "status": status, "headers": headers},
-            {"type": "http.response.body", "body": body, "more_body": False},
-        )
-        for message in messages:
-            if not self._send_at_once(message):  # `_deliver` asks this too: here it spares its coroutine
-                await self._deliver(message)
+        last: Message = {"type": "http.response.body", "body": body, "more_body": False}
+        if not self._send_at_once(last):
+            await self._deliver(last)
 
     def cut(self) -> None:
         """Closes the connection without the end of the answer; what was sent is flushed first."""

@@ -22,6 +22,7 @@ class Client:
         self.came: list[tuple[str, Message]] = []
         self.awake = asyncio.Event()
         self.connection = Connection(cast(Any, self))
+        self.is_cut = False
         self._takes = takes
 
     @property
@@ -50,8 +51,18 @@ class Client:
 
     def answer_nobody(self) -> None: ...
 
+    def cut(self) -> None:
+        self.is_cut = True
+
     def down(self) -> Downstream:
         return Downstream(self.send, self.connection, stall_seconds=5, secret=SECRET)
+
+
+class Faulty(Client):
+    """Its server refuses what it is given to send."""
+
+    def send_nowait(self, message: Message) -> None:
+        raise RuntimeError("Invalid HTTP header value.")
 
 
 def kinds(client: Client) -> list[tuple[str, str]]:
@@ -94,6 +105,16 @@ async def test_an_answer_with_the_upstream_key_does_not_begin() -> None:
     with pytest.raises(ReflectedKey):
         await client.down().whole(200, [], b"..." + SECRET)
     assert client.came == []
+
+
+async def test_an_answer_whose_head_could_not_be_sent_can_still_be_cut() -> None:
+    """It has begun and not ended: whoever meets the fault cuts it, and the client is not left waiting."""
+    client = Faulty(takes=9)
+    down = client.down()
+    with pytest.raises(RuntimeError):
+        await down.whole(200, [], b"ok")
+    down.cut()
+    assert client.is_cut
 
 
 async def test_where_there_is_no_guard_all_is_sent_as_asgi_has_it() -> None:
