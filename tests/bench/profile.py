@@ -3,6 +3,9 @@
 py-spy comes by `uvx` and needs to be allowed to look at other processes (root, or ptrace_scope 0). What it tells is
 shares of samples; they are multiplied by the subject's processor time per request (per event of a stream), measured in
 the same window, so that two runs can be compared function by function.
+
+It looks without stopping the process, so functions that take a microsecond get each other's samples: it tells which
+part is dear, not which line. RESULTS.md has a way by `perf` that does, with Python 3.13.
 """
 
 from __future__ import annotations
