@@ -75,17 +75,36 @@ static struct tail *tail_of(uint32_t text) {
     return one;
 }
 
+/* Another for each serial number, and in no order, as those of a real upstream are: a ledger looks them up by indices. */
+static unsigned long long id_of(uint64_t serial) {
+    serial = (serial ^ serial >> 30) * 0xbf58476d1ce4e5b9ull;
+    serial = (serial ^ serial >> 27) * 0x94d049bb133111ebull;
+    return serial ^ serial >> 31;
+}
+
+/* The digits of a cost, 0.0000ddd USD. */
+static unsigned int cost_of(unsigned long long id) {
+    return 100 + (unsigned int)(id % 900);
+}
+
+/* Lays an answer's own cost over that of its tail, `end` being the answer's end. */
+static void put_cost(char *end, unsigned long long id) {
+    char digits[4];
+    sprintf(digits, "%03u", cost_of(id));
+    memcpy(end - sizeof "123},\"cost\":0.0001}" + 1, digits, 3);
+}
+
 /* All of a JSON answer but its tail; `front` has room for FRONT_BYTES. Returns its length. */
-static size_t json_front(char *front, const struct tail *tail, unsigned long long serial) {
+static size_t json_front(char *front, const struct tail *tail, unsigned long long id) {
     char head[512];
     int length = sprintf(head,
         "{\"id\":\"resp_%016llx\",\"object\":\"response\",\"created_at\":1790000000,\"status\":\"completed\","
         "\"error\":null,\"model\":\"bench/model\",\"output\":[{\"type\":\"message\",\"id\":\"msg_%016llx\","
         "\"status\":\"completed\",\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"",
-        serial, serial);
+        id, id);
     return (size_t)sprintf(front,
         "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-        "Connection: keep-alive\r\n\r\n%s", http_date(), (size_t)length + tail->length, head);
+        "X-Request-Id: %016llx\r\nConnection: keep-alive\r\n\r\n%s", http_date(), (size_t)length + tail->length, id, head);
 }
 
 /* Puts one frame of HTTP's chunked coding around what was written at `into` + 10; returns where the next one begins. */
@@ -99,29 +118,29 @@ static char *framed(char *into, size_t length) {
 }
 
 /* Each of these writes at `at` and returns where the next one begins. */
-static char *first_events(char *at, unsigned long long serial) {
+static char *first_events(char *at, unsigned long long id) {
     at += sprintf(at,
         "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-        "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n", http_date());
+        "Transfer-Encoding: chunked\r\nX-Request-Id: %016llx\r\nConnection: keep-alive\r\n\r\n", http_date(), id);
     int length = sprintf(at + 10,
         "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":"
         "\"resp_%016llx\",\"object\":\"response\",\"created_at\":1790000000,\"status\":\"in_progress\",\"error\":null,"
         "\"model\":\"bench/model\",\"output\":[],\"usage\":null}}\n\n"
         "event: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"sequence_number\":1,"
         "\"output_index\":0,\"item\":{\"id\":\"msg_%016llx\",\"type\":\"message\",\"status\":\"in_progress\","
-        "\"role\":\"assistant\",\"content\":[]}}\n\n", serial, serial);
+        "\"role\":\"assistant\",\"content\":[]}}\n\n", id, id);
     return framed(at, (size_t)length);
 }
 
-static char *delta_event(char *at, unsigned long long serial, uint32_t number, uint32_t text, uint64_t stamp) {
+static char *delta_event(char *at, unsigned long long id, uint32_t number, uint32_t text, uint64_t stamp) {
     int length = sprintf(at + 10,
         "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":%u,"
         "\"item_id\":\"msg_%016llx\",\"output_index\":0,\"content_index\":0,\"delta\":\"@%019llu.%08u %.*s\","
-        "\"logprobs\":[]}\n\n", number + 2, serial, (unsigned long long)stamp, number, (int)text, filler);
+        "\"logprobs\":[]}\n\n", number + 2, id, (unsigned long long)stamp, number, (int)text, filler);
     return framed(at, (size_t)length);
 }
 
-static char *last_events(char *at, unsigned long long serial, uint32_t number, const struct wanted *wanted) {
+static char *last_events(char *at, unsigned long long id, uint32_t number, const struct wanted *wanted) {
     uint64_t all = (uint64_t)wanted->text * wanted->events;
     int text = all > DELTA_MAX ? DELTA_MAX : (int)all;
     int length = sprintf(at + 10,
@@ -132,8 +151,8 @@ static char *last_events(char *at, unsigned long long serial, uint32_t number, c
         "\"resp_%016llx\",\"object\":\"response\",\"created_at\":1790000000,\"status\":\"completed\",\"error\":null,"
         "\"model\":\"bench/model\",\"output\":[{\"id\":\"msg_%016llx\",\"type\":\"message\",\"status\":\"completed\","
         "\"role\":\"assistant\",\"content\":[{\"type\":\"output_text\",\"text\":\"%.*s\",\"annotations\":[]}]}],"
-        "\"usage\":{\"input_tokens\":12,\"output_tokens\":24,\"total_tokens\":36,\"cost\":0.0000123}}}\n\n",
-        number + 2, serial, text, filler, number + 3, serial, serial, text, filler);
+        "\"usage\":{\"input_tokens\":12,\"output_tokens\":24,\"total_tokens\":36,\"cost\":0.0000%03u}}}\n\n",
+        number + 2, id, text, filler, number + 3, id, id, text, filler, cost_of(id));
     at = framed(at, (size_t)length);
     memcpy(at, "0\r\n\r\n", 5);
     return at + 5;

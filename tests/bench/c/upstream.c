@@ -184,22 +184,23 @@ static void begin_stream(struct connection *one) {
     one->next = 0;
     uint64_t phase = (uint32_t)(one->serial * 0x9e3779b9ull); /* golden steps: evenly spread, however many */
     one->due = now_ns() + (uint64_t)((double)one->wanted.pause_ns * (double)phase / 4294967296.0);
-    char *end = first_events(event, one->serial);
+    char *end = first_events(event, id_of(one->serial));
     if (send_event(one, event, (size_t)(end - event)) && !one->rest) write_on(one);
 }
 
 /* One write of a stream: a delta, several, or its end. False = the connection is gone. */
 static bool write_next(struct connection *one) {
     char *at = event;
+    unsigned long long id = id_of(one->serial);
     bool paused = one->wanted.pause_ns > 0;
     uint64_t stamp = paused ? one->due : now_ns();
     for (uint32_t i = 0; i < one->wanted.burst && one->next < one->wanted.events; i++) {
-        at = delta_event(at, one->serial, one->next, one->wanted.text, stamp);
+        at = delta_event(at, id, one->next, one->wanted.text, stamp);
         one->next++;
         if (at - event > EVENT_BYTES_MAX) break;
     }
     if (at == event) {
-        at = last_events(at, one->serial, one->next, &one->wanted);
+        at = last_events(at, id, one->next, &one->wanted);
         one->busy = false;
     }
     one->due += one->wanted.pause_ns;
@@ -277,11 +278,12 @@ static bool flush_plain(struct connection *one) {
     return true;
 }
 
-/* One write for what is small, also under TLS: two records would be two packets. */
+/* One write for what is small, also under TLS: two records would be two packets. What is small has a cost of its own. */
 static void join_small(struct connection *one) {
     size_t front = one->out[0].iov_len, back = one->out[1].iov_len;
     if (front + back > FRONT_BYTES) return;
     memcpy(one->front + front, one->out[1].iov_base, back);
+    put_cost(one->front + front + back, id_of(one->serial));
     one->out[0].iov_len = front + back;
     one->out[1].iov_len = 0;
 }
@@ -295,7 +297,7 @@ static void answer(struct connection *one) {
         return;
     }
     struct tail *tail = tail_of(one->wanted.text);
-    one->out[0] = (struct iovec){one->front, json_front(one->front, tail, one->serial)};
+    one->out[0] = (struct iovec){one->front, json_front(one->front, tail, id_of(one->serial))};
     one->out[1] = (struct iovec){tail->bytes, tail->length};
     join_small(one);
     flush_plain(one);
