@@ -83,8 +83,10 @@ class WritingConnection:
             poolclass=NullPool,
             hide_parameters=True,  # an error is logged, and where alerts go may be secret
         )
+        self.waits_for_disk = durability == "power"  # at each commit
         self._identity = _identity(path)
         self._open: tuple[Connection, sqlite3.Connection] | None = None
+        self._patient = True
         self._version: int | None = None
         self.generation = 0  # grows with every opening: what was read over an earlier one may be stale
 
@@ -106,11 +108,16 @@ class WritingConnection:
         self.raw.execute("PRAGMA temp_store = MEMORY")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """`BEGIN IMMEDIATE` … `COMMIT`; rolled back on any error. Raises: the driver's errors, `DatabaseGone`."""
+    def transaction(self, *, patient: bool = True) -> Iterator[None]:
+        """`BEGIN IMMEDIATE` … `COMMIT`; rolled back on any error. Raises: the driver's errors, `DatabaseGone`.
+
+        If not `patient`, it waits neither for another process's lock nor for a checkpoint: let a patient one come soon.
+        """
         if _identity(self._path) != self._identity:
             raise DatabaseGone(f"{self._path} was moved, removed or replaced; put it back, or restart")
         raw = self.raw
+        if patient is not self._patient:
+            self._set_patience(raw, patient=patient)
         try:
             raw.execute("BEGIN IMMEDIATE")
             yield
@@ -118,6 +125,11 @@ class WritingConnection:
         except BaseException as error:
             self._roll_back(error)
             raise
+
+    def _set_patience(self, raw: sqlite3.Connection, *, patient: bool) -> None:
+        raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000) if patient else 0}")
+        raw.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES if patient else 0}")
+        self._patient = patient
 
     def changed_elsewhere(self) -> bool:
         """Whether another connection has written since this was last asked. Ask it in a transaction."""
@@ -137,6 +149,7 @@ class WritingConnection:
             sql = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._open = sql, cast("sqlite3.Connection", sql.connection.driver_connection)
             self.generation += 1
+            self._patient = True
         return self._open
 
     def _roll_back(self, error: BaseException) -> None:

@@ -53,10 +53,13 @@ class Database:
         self.instance_id = new_id("inst", calendar.clock())
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[LedgerBatch]:
-        """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's."""
+    def transaction(self, *, patient: bool = True) -> Iterator[LedgerBatch]:
+        """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's.
+
+        `patient`: see `WritingConnection`.
+        """
         try:
-            with self.connection.transaction():
+            with self.connection.transaction(patient=patient):
                 batch = self._present_batch()
                 if self.connection.changed_elsewhere():
                     batch.forget()

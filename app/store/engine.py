@@ -98,9 +98,13 @@ class SqliteStore:
     async def admit(self, intent: Intent) -> Admitted | Refused:
         self._refuse_if_closed()
         asked = self._writer.submit(intent)
+        verdict: Admitted | Refused
+        if asked.done():
+            verdict = asked.result()
+            return verdict
         self._patience.begin(asked)
         try:
-            verdict: Admitted | Refused = await asked
+            verdict = await asked
         except asyncio.CancelledError:
             # Cancelled just after the answer came: it reaches nobody. (Cancelled before: the writer sees to it.)
             if asked.done() and not asked.cancelled() and isinstance(answer := _result(asked), Admitted):

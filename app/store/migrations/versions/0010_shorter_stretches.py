@@ -1,4 +1,4 @@
-"""A stretch of the ledger is 2,048 requests, not 8,192: a batch of settlements writes half as many pages of its indices."""
+"""A stretch of the ledger is 2,048 requests, not 8,192: settlements together write fewer pages of its indices."""
 
 from __future__ import annotations
 
