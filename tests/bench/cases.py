@@ -50,12 +50,20 @@ def json_case(connections: int, subjects: tuple[str, ...] = BOTH, *, usual: bool
 
 
 def sse_case(
-    streams: int, pause_ms: float, subjects: tuple[str, ...] = BOTH, *, usual: bool = True, burst: int = 1
+    streams: int,
+    pause_ms: float,
+    subjects: tuple[str, ...] = BOTH,
+    *,
+    usual: bool = True,
+    burst: int = 1,
+    spread: float = 0,
 ) -> Case:
+    """`spread`: the streams begin one after the other within so many seconds, not all in one moment."""
     apart = f"{pause_ms:g} ms apart" if pause_ms else "no pause"
     each = f", {burst} events a write" if burst > 1 else ""
-    name = f"SSE, {streams} {'stream' if streams == 1 else 'streams'}, {apart}{each}"
-    return Case(name, "sse", Load(stream(pause_ms, burst), streams), subjects, usual)
+    begun = ", begun one after the other" if spread else ""
+    name = f"SSE, {streams} {'stream' if streams == 1 else 'streams'}, {apart}{each}{begun}"
+    return Case(name, "sse", Load(stream(pause_ms, burst), streams, spread=spread), subjects, usual)
 
 
 def _many(connections: int) -> str:
@@ -69,7 +77,7 @@ def _sse_cases() -> list[Case]:
         for streams in (1, 16, 100, 500, 2000):
             subjects = usual.get((streams, pause_ms), BOTH)
             cases.append(sse_case(streams, pause_ms, subjects, usual=(streams, pause_ms) in usual))
-    return [*cases, sse_case(16, 0.0, BOTH, burst=16)]
+    return [*cases, sse_case(500, 20.0, BOTH, spread=STREAM_SECONDS), sse_case(16, 0.0, BOTH, burst=16)]
 
 
 def _body_cases() -> list[Case]:

@@ -60,6 +60,7 @@ def _more(measure: str) -> Take:
 
 JSON_1, JSON_64 = "JSON, 1 connection", "JSON, 64 connections"
 SSE_16, SSE_500 = "SSE, 16 streams, no pause", "SSE, 500 streams, 20 ms apart"
+ONE_BY_ONE = f"{SSE_500}, begun one after the other"
 AT_ONCE, IDLE = "100 streams opened at once", "5,000 idle streams"
 IN_FLIGHT = "small requests beside a 10 MB body"
 
@@ -76,6 +77,7 @@ GOALS = [
     Goal("SSE, 500 streams 20 ms apart: carried", SSE_500, _ratio(EVENTS), 0.95, " of nginx"),
     Goal("… CPU per event", SSE_500, _ratio("cpu_us_per_event"), 2.0, " of nginx", least=False),
     Goal("… added delay, p99", SSE_500, _more("delay_p99_ms"), 3, " ms", least=False),
+    Goal("… begun one after the other", ONE_BY_ONE, _more("delay_p99_ms"), 3, " ms", least=False),
     Goal("first byte, 100 streams at once, added p99", AT_ONCE, _more("first_byte_p99_ms"), 15, " ms", least=False),
     Goal(
         "the same on new connections",

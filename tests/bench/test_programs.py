@@ -83,6 +83,7 @@ def test_a_stream_counts_its_events_and_ends_with_its_cost(upstream: Upstream) -
         Load(Answer(events=50), connections=5),
         Load(Answer(events=40, burst=16, text=300), connections=3),
         Load(Answer(events=5, pause_ms=2), connections=5),
+        Load(Answer(events=5, pause_ms=2), connections=5, spread=0.1),
         Load(Answer(events=3), connections=20, volley=True),
         Load(Answer(events=3), connections=20, volley=True, fresh=True),
     ],

@@ -45,6 +45,7 @@ class Load:
     rate: float = 0
     volley: bool = False
     fresh: bool = False
+    spread: float = 0
 
     def body(self) -> bytes:
         asked: dict[str, Any] = {"model": self.answer.model}
@@ -60,6 +61,8 @@ class Load:
             chosen += ["--events", str(self.answer.events)]
         if self.rate:
             chosen += ["--rate", str(self.rate)]
+        if self.spread:
+            chosen += ["--spread", str(self.spread)]
         return chosen + ["--volley"] * self.volley + ["--fresh"] * self.fresh
 
 

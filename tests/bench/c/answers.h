@@ -75,7 +75,7 @@ static struct tail *tail_of(uint32_t text) {
     return one;
 }
 
-/* Another for each serial number, and in no order, as those of a real upstream are: a ledger looks them up by indices. */
+/* Another for each serial number, and in no order, as a real upstream gives them: a ledger keeps them in indices. */
 static unsigned long long id_of(uint64_t serial) {
     serial = (serial ^ serial >> 30) * 0xbf58476d1ce4e5b9ull;
     serial = (serial ^ serial >> 27) * 0x94d049bb133111ebull;

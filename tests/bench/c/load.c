@@ -1,7 +1,8 @@
 /* The load of the bench: N connections that ask in a closed loop, judge every answer, and tell what they saw as JSON.
  *
  *     load --port P --connections N --seconds S --warm W --body FILE --keys FILE [--path /v1/openai/responses]
- *          [--events E] [--bytes B] [--rate R] [--volley [--fresh]] [--hold] [--header LINE ...] [--watch PID ...]
+ *          [--events E] [--bytes B] [--rate R] [--spread S] [--volley [--fresh]] [--hold] [--header LINE ...]
+ *          [--watch PID ...]
  *
  * One thread, epoll, keep-alive. FILE of --keys: a bearer key a line, dealt out in turn. --events: every answer is a
  * stream of exactly so many delta events of our upstream, in order, and its completed event. --bytes: every answer has
@@ -9,13 +10,15 @@
  * as failed, whenever it comes; whoever reads the result says what a window with failures is worth.
  *
  * --rate: so many requests a second in all, each timed from when it was due (a closed loop would ask less of a slow
- * subject). --volley: all connections ask in the same instant, and again when the last is answered; --fresh: each time
- * over new connections, whose making is part of the time. --hold: opens a stream on each, says "held N COMPLAINT" when each has
- * had its first byte, and ends at the end of its input.
+ * subject). --spread: the first requests of the connections are spread over S seconds; without, all ask in one moment,
+ * and streams of one length go on ending and beginning together. --volley: all connections ask in the same instant, and
+ * again when the last is answered; --fresh: each time over new connections, whose making is part of the time. --hold:
+ * opens a stream on each, says "held N COMPLAINT" when each has had its first byte, and ends at the end of its input.
  *
- * After --warm the window begins, as soon as every connection has been answered; after it nothing new is asked, and what runs is read to its end (LINGER at most), so
- * that the next subject finds the machine quiet. --watch: a process whose threads' time on a processor, from
- * /proc/PID/task/N/schedstat, is told for the window. All times in the result are nanoseconds.
+ * After --warm the window begins, as soon as every connection has been answered; after it nothing new is asked, and
+ * what runs is read to its end (LINGER at most), so that the next subject finds the machine quiet. --watch: a process
+ * whose threads' time on a processor, from /proc/PID/task/N/schedstat, is told for the window. All times in the result
+ * are nanoseconds.
  */
 #include "figures.h"
 
@@ -61,7 +64,7 @@ struct connection {
 
 static struct {
     int port, connections;
-    double seconds, warm, rate;
+    double seconds, warm, rate, spread;
     const char *path, *body_file, *keys_file;
     char headers[2048]; /* further ones, a line each */
     int64_t events, bytes;
@@ -350,8 +353,8 @@ static void next(struct connection *one, uint64_t at) {
     if (one->pending || at >= ends || wish.volley) return;
     if (wish.hold && one->ready) return;
     if (one->fd < 0 && connecting >= CONNECTING_MAX) return;
+    if (one->asked_at > at) return;
     if (wish.rate > 0) {
-        if (one->asked_at > at) return;
         uint64_t due = one->asked_at;
         one->asked_at += (uint64_t)(wish.connections / wish.rate * SECOND);
         ask(one, due);
@@ -519,6 +522,7 @@ static void read_arguments(int count, char **arguments) {
         else if (!strcmp(name, "--seconds")) wish.seconds = atof(value(count, arguments, &i));
         else if (!strcmp(name, "--warm")) wish.warm = atof(value(count, arguments, &i));
         else if (!strcmp(name, "--rate")) wish.rate = atof(value(count, arguments, &i));
+        else if (!strcmp(name, "--spread")) wish.spread = atof(value(count, arguments, &i));
         else if (!strcmp(name, "--path")) wish.path = value(count, arguments, &i);
         else if (!strcmp(name, "--body")) wish.body_file = value(count, arguments, &i);
         else if (!strcmp(name, "--keys")) wish.keys_file = value(count, arguments, &i);
@@ -573,7 +577,8 @@ int main(int count, char **arguments) {
     for (int i = 0; i < wish.connections; i++) {
         all[i].fd = -1;
         all[i].number = i;
-        if (wish.rate > 0) all[i].asked_at = start + (uint64_t)(i / wish.rate * SECOND);
+        double first = wish.rate > 0 ? i / wish.rate : wish.spread * i / wish.connections;
+        all[i].asked_at = start + (uint64_t)(first * SECOND);
     }
     loop(timer);
     report();
