@@ -20,6 +20,8 @@ STARTERS: dict[str, Starter] = {
     **KINDS,
     "tuned": Reference("tuned"),
     "naive": Reference("naive"),
+    "plain": Reference("plain"),
+    "spliced": Reference("spliced", on_uvicorn=False),
     **PEERS,
 }
 

@@ -187,16 +187,22 @@ def nginx_proxy(place: Place) -> Running:
 
 @dataclass(frozen=True)
 class Reference:
+    """`on_uvicorn`: an ASGI application; else a program that is told its port."""
+
     module: str
+    on_uvicorn: bool = True
 
     def __call__(self, place: Place) -> Running:
         port = free_port()
         environment = {"BENCH_UPSTREAM_URL": place.upstream.url} | (
             {"BENCH_CA_FILE": str(CA_FILE)} if place.tls else {}
         )
-        command = [
-            *(sys.executable, "-m", "uvicorn", f"tests.bench.references.{self.module}:app", "--port", str(port)),
-            *("--host", "127.0.0.1", "--no-access-log", "--log-level", "warning", "--backlog", "4096"),
-            *("--http", "httptools", "--loop", "uvloop", "--timeout-keep-alive", "75"),
-        ]
+        module = f"tests.bench.references.{self.module}"
+        command = [sys.executable, "-m", module, str(port)]
+        if self.on_uvicorn:
+            command = [
+                *(sys.executable, "-m", "uvicorn", f"{module}:app", "--port", str(port)),
+                *("--host", "127.0.0.1", "--no-access-log", "--log-level", "warning", "--backlog", "4096"),
+                *("--http", "httptools", "--loop", "uvloop", "--timeout-keep-alive", "75"),
+            ]
         return spawn(self.module, place, command, port, keys=["any"], environment=environment)

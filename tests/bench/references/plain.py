@@ -1,0 +1,32 @@
+"""A proxy without any duty: a raw ASGI callable and the least of a client. No key is looked at, no cost read.
+
+What an application on uvicorn takes before it does anything. A reference for the bench, run as
+`uvicorn tests.bench.references.plain:app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from tests.bench.references.plain_client import ask
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    came: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
+    ask(body, lambda *answer: came.set_result(answer))
+    status, kind, content = await came
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
