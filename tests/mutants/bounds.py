@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 INFLIGHT, BODY = "app/proxy/inflight.py", "app/proxy/request_body.py"
+WRITER = "app/store/writer.py"
 ADMISSION, MADE, SLICES = "app/core/admission.py", "app/store/made.py", "app/core/slices.py"
 
 BOUNDS = (
@@ -15,6 +16,22 @@ BOUNDS = (
         "                batch.save()\n",
         "",
         ("tests/store/test_desk.py",),
+    ),
+    Mutant(
+        "the loop writes while other answers are on their way",
+        "a disk that is slow keeps no stream waiting",
+        WRITER,
+        "        if not self._open and not self._gathered and",
+        "        if not self._gathered and",
+        ("tests/store/test_alone.py",),
+    ),
+    Mutant(
+        "the loop waits for the disk",
+        "a disk that is slow keeps no stream waiting",
+        WRITER,
+        "        if self._database.connection.waits_for_disk or not self._turn.acquire",
+        "        if not self._turn.acquire",
+        ("tests/store/test_alone.py",),
     ),
     Mutant(
         "an unknown reference passes in any spelling",
