@@ -46,9 +46,8 @@ COMMANDS = {
     "admin-token": Lazy("app.cli.admin_token:app", "Show or replace the admin token."),
 }
 
-# What is made while modules are loaded stays: to look through it for garbage every 700 objects was 5 % of a start, every
-# 50,000 still 7 % of a gateway's.
-STARTING = 1_000_000
+# What is made while modules are loaded stays: to look through it for garbage every 700 objects is 5 % of a start.
+STARTING = 50_000
 
 app = typer.Typer(
     name="irg",

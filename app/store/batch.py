@@ -1,6 +1,6 @@
 """What one transaction of the writer does: settle and admit. Decide over known facts, then write.
 
-Called inside a transaction by the writer thread (and while the store opens). Nothing here
+Called inside a transaction by the writer (and while the store opens). Nothing here
 commits, waits, or knows who asked. What was read of keys, limits and open requests is remembered from one
 transaction to the next: exactly one connection writes, so it stays true. Whoever else may have written (a person's
 change, a heartbeat, another process) makes it `forget`; and no batch outlives a transaction that failed.

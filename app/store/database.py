@@ -1,6 +1,6 @@
 """The ledger's database as the writer uses it: transactions, the spool beside it, recovery, this instance's row.
 
-Belongs to one thread at a time: the one that opens the store, then the writer.
+Used by one thread at a time: the one that opens the store, then whichever has the writer's turn.
 """
 
 from __future__ import annotations
@@ -56,17 +56,20 @@ class Database:
     def transaction(self, *, patient: bool = True) -> Iterator[LedgerBatch]:
         """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's.
 
-        `patient`: see `WritingConnection`.
+        `patient`: see `WritingConnection.transaction`.
         """
+        begun = False
         try:
             with self.connection.transaction(patient=patient):
+                begun = True
                 batch = self._present_batch()
                 if self.connection.changed_elsewhere():
                     batch.forget()
                 yield batch
                 batch.save()
         except BaseException:
-            self._batch = None  # it remembers what was never committed
+            if begun:
+                self._batch = None  # it remembers what was never committed
             raise
 
     def _present_batch(self) -> LedgerBatch:

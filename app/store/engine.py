@@ -1,4 +1,4 @@
-"""SQLite as a `Store`: one writing thread, readers of their own, a lock.
+"""SQLite as a `Store`: one writer, readers of their own, a lock.
 
 Order of opening: lock, migrate, apply the spool, close what dead processes left open (in
 that order, so that a spooled cost wins over `instance_lost`), then take requests.
@@ -37,7 +37,8 @@ UTC = ZoneInfo("UTC")
 COUNTING = Counting()
 
 # A disk that hangs answers nothing at all: so long an admission waits for a writer that gets nothing done.
-# (Behind many others it waits for its turn: a writer at work comes to it, and to refuse it would help nobody.)
+# (Behind many others it waits for its turn: a writer at work comes to it, and to refuse it would help nobody. Nothing
+# times what the loop writes itself; that waits for no disk, unless the system has no room for what is written.)
 ADMIT_WAIT_SECONDS = 3.0
 
 
@@ -99,7 +100,7 @@ class SqliteStore:
         self._refuse_if_closed()
         asked = self._writer.submit(intent)
         verdict: Admitted | Refused
-        if asked.done():
+        if asked.done():  # nothing was awaited yet, so nobody can have left
             verdict = asked.result()
             return verdict
         self._patience.begin(asked)

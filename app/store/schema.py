@@ -147,8 +147,9 @@ Index(
 )
 # Ids and costs come in no order: over the whole ledger, each of these indices would put every settlement on a page of
 # its own. So they begin with a stretch of the ledger, 2,048 requests that were closed one after another: what is new
-# goes to the few pages of the last one, and `stretches` says how all of them are searched. (With 8,192 each of 64 at
-# once took 156 µs of the processor, of all that a request takes; with these 146, with half as many 144.)
+# goes to the few pages of the last one, and `stretches` says how all of them are searched. (A request among 64 at once
+# took 156 µs of the processor with 8,192, 146 with 2,048, and 144 with 1,024, with which a search would take twice as
+# long.)
 STRETCH_BITS = 11
 for _name, _column in (
     ("requests_true_cost", requests.c.true_cost),

@@ -1,11 +1,11 @@
-"""The one writer: a thread that owns the writing connection and the spool, and commits in groups.
+"""The one writer of the ledger: a thread that commits in groups, and owns the connection and the spool.
 
 It takes all that waits (it never lingers; what one turn of the loop asks for comes to it together), runs it in one
-transaction, commits once, and answers with one call into the loop. What a request asks for while it is the only one the
-loop writes itself. An operation that is wrong by itself is run again alone, so it does not take its neighbours down.
-While the database cannot be written, admissions and changes fail at once with `LedgerUnavailable`; settlements are
-tried again until they are in, and go to the spool when their wait is over. What was queued is never forgotten, whether
-or not anybody still waits for it.
+transaction, commits once, and answers with one call into the loop. To the loop it lends the connection, for what a
+request asks for that is the only one. An operation that is wrong by itself is run again alone, so it does not take its
+neighbours down. While the database cannot be written, admissions and changes fail at once with `LedgerUnavailable`;
+settlements are tried again until they are in, and go to the spool when their wait is over. What was queued is never
+forgotten, whether or not anybody still waits for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from app.core.records import Intent, Settlement
 from app.store.connections import DatabaseGone, is_away
 from app.store.database import Database
 from app.store.operations import Change, Operation, admitted, deliver, unforwarded
-from app.store.port import LedgerLost, LedgerUnavailable, StoreError
+from app.store.port import LedgerLost, LedgerUnavailable
+from app.store.together import Results, write_together
 from app.telemetry import get_logger
 
 log = get_logger("ledger")
@@ -34,8 +35,12 @@ HEARTBEAT_SECONDS = 10.0
 # What a heartbeat leaves over is seen to as soon as that.
 HURRY_SECONDS = 0.1
 
-# Behind so many commits that the loop made itself the thread's turn comes: it makes the checkpoints.
+# The loop leaves checkpoints to the thread, whose turn comes after so many of the loop's commits. They write 1,600
+# pages: while requests come one at a time, the log grows to 5,300.
 ALONE_COMMITS_MAX = 200
+
+# One of these that took longer met a slow disk all the same: the thread has the next ones, for a while.
+ALONE_SECONDS_MAX = 0.05
 
 # Many more would make the first of a batch wait for the last.
 BATCH_OPERATIONS_MAX = 1000
@@ -50,9 +55,11 @@ class Writer:
         self._queue: queue.SimpleQueue[list[Operation] | None] = queue.SimpleQueue()
         self._gathered: list[Operation] = []  # in this turn of the loop
         self._waiting: list[Operation] = []  # settlements that could not be written yet
-        self._open: set[str] = set()  # requests that were admitted and are not settled
+        self._open: set[str] = set()  # requests that were admitted, and whose settlement was not asked for
         self._turn = threading.Lock()  # to use the database
+        self._put = self._taken = self._done = 0  # pieces of work: put into the queue, taken out, and answered
         self._alone_commits = 0
+        self._alone_from = 0.0  # when the loop may write again
         self._fault: str | None = None  # why the database cannot be written
         self._beat_at = 0.0
         self.progress_at = time.monotonic()  # when it last came to the end of anything; of meaning while it has work
@@ -72,7 +79,10 @@ class Writer:
         self._thread.start()
 
     def submit(self, what: Intent | Settlement | Change, *, wait_seconds: float = 0.0) -> asyncio.Future[Any]:
-        """Queues one operation; its future gets its result. `wait_seconds`: until a settlement goes to the spool."""
+        """Writes one operation at once, or queues it: its future has its result, or will get it.
+
+        `wait_seconds`: until a settlement goes to the spool.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._stopped:
             future.set_exception(LedgerUnavailable("the ledger is closed"))
@@ -80,7 +90,7 @@ class Writer:
         operation = Operation(what, future, time.monotonic() + wait_seconds)
         if isinstance(what, Settlement):
             self._open.discard(what.request_id)
-        if not self._open and not self._gathered and not callable(what) and self._write_alone(operation):
+        if not self._open and not self._gathered and self._write_alone(operation):
             self._deliver([operation])
             return future
         if not self._gathered:
@@ -91,19 +101,27 @@ class Writer:
     def _write_alone(self, operation: Operation) -> bool:
         """What a request asks for that is the only one, written in the loop's own thread; False = the other one has to.
 
-        The way there and back is spared, twice a request (69 of 476 µs of one core). It waits neither for a lock nor
-        for the disk; should the system keep it waiting all the same, nobody else's answer stands still.
+        The way there and back is spared, twice a request (69 of 476 µs of one core). It waits for no lock, no
+        checkpoint and no disk. Should the system keep it waiting all the same, everything would stand still: so it is
+        not done beside answers that are on their way.
         """
-        if self._database.connection.waits_for_disk or not self._turn.acquire(blocking=False):
-            return False
+        if isinstance(operation.what, Intent | Settlement) and self._turn.acquire(blocking=False):
+            try:
+                is_its_turn = self._alone_commits < ALONE_COMMITS_MAX and time.monotonic() >= self._alone_from
+                if is_its_turn and self._is_calm() and self._done == self._put:
+                    return self._database.connection.commits_at_once() and self._tried_alone(operation)
+            finally:
+                self._turn.release()
+        return False
+
+    def _tried_alone(self, operation: Operation) -> bool:
+        began = time.monotonic()
         try:
-            if not self._is_calm() or not self._queue.empty() or self._alone_commits >= ALONE_COMMITS_MAX:
-                return False
-            ((_, result),) = self._transaction([operation], patient=False)
+            ((_, result),) = write_together(self._database, [operation], patient=False)
         except Exception:  # the other thread will meet it again, and say what it is
             return False
-        finally:
-            self._turn.release()
+        if (now := time.monotonic()) - began > ALONE_SECONDS_MAX:
+            self._alone_from = now + HEARTBEAT_SECONDS
         self._alone_commits += 1
         operation.answer(result)
         return True
@@ -118,11 +136,13 @@ class Writer:
         """
         gathered, self._gathered = self._gathered, []
         for start in range(0, len(gathered), BATCH_OPERATIONS_MAX):
+            self._put += 1
             self._queue.put(gathered[start : start + BATCH_OPERATIONS_MAX])
 
     def release(self, request_id: str) -> None:
         """Closes a request that was admitted for somebody who left meanwhile."""
         self._open.discard(request_id)
+        self._put += 1
         self._queue.put([Operation(unforwarded(request_id), None, time.monotonic())])
 
     def stop(self) -> None:
@@ -147,7 +167,7 @@ class Writer:
                     self._note_fault(None if written else self._fault)
                     self._alone_commits = 0
                 self._waiting = self._spool_late(operations, all_of_them=not running)
-            self._answer(operations)
+            self._answer(operations, self._taken)
             self.progress_at = time.monotonic()
 
     def _take(self) -> tuple[list[Operation], bool]:
@@ -156,6 +176,7 @@ class Writer:
         try:
             operations = self._queue.get(timeout=HEARTBEAT_SECONDS if self._went_well else RETRY_SECONDS)
             while operations is not None:
+                self._taken += 1
                 taken += operations
                 if len(taken) >= BATCH_OPERATIONS_MAX:
                     return taken, True
@@ -188,39 +209,13 @@ class Writer:
                 return False
         return True
 
-    def _transaction(self, operations: list[Operation], *, patient: bool = True) -> list[tuple[Operation, Any]]:
-        """Runs all in one transaction; results count once it is committed, that is when this returns.
-        If not `patient`, it does nothing besides, and waits for nothing."""
-        settlements = [(one, one.what) for one in operations if isinstance(one.what, Settlement)]
-        intents = [(one, one.what) for one in operations if isinstance(one.what, Intent)]
-        changes = [(one, one.what) for one in operations if not isinstance(one.what, Settlement | Intent)]
-        results: list[tuple[Operation, Any]] = [(one, None) for one, _ in settlements]
-        with self._database.transaction(patient=patient) as batch:
-            if settlements:
-                batch.settle([settlement for _, settlement in settlements])
-            if changes:
-                with batch.others_write():
-                    results += [(one, self._change(change)) for one, change in changes]
-            if intents:
-                verdicts = batch.admit([intent for _, intent in intents])
-                results += zip((one for one, _ in intents), verdicts, strict=True)
-            if patient and (self._fault is not None or time.monotonic() >= self._beat_at):
-                with batch.others_write():
-                    again = HURRY_SECONDS if self._database.beat() else HEARTBEAT_SECONDS
-                self._beat_at = time.monotonic() + again
-        return results
+    def _transaction(self, operations: list[Operation]) -> Results:
+        is_due = self._fault is not None or time.monotonic() >= self._beat_at
+        return write_together(self._database, operations, besides=self._beat if is_due else None)
 
-    def _change(self, change: Change) -> Any:
-        """Runs one change; what it refuses is undone, and only that."""
-        raw = self._database.connection.raw
-        raw.execute("SAVEPOINT change")
-        try:
-            result = change(self._database.connection.sql)
-        except StoreError as error:
-            raw.execute("ROLLBACK TO change")
-            result = error
-        raw.execute("RELEASE change")
-        return result
+    def _beat(self) -> None:
+        again = HURRY_SECONDS if self._database.beat() else HEARTBEAT_SECONDS
+        self._beat_at = time.monotonic() + again
 
     # --- when it does not go well -----------------------------------------------------------
 
@@ -281,16 +276,17 @@ class Writer:
 
     # --- back in the loop -------------------------------------------------------------------
 
-    def _answer(self, operations: list[Operation]) -> None:
+    def _answer(self, operations: list[Operation], done: int) -> None:
         answered = [operation for operation in operations if operation.answered]
-        if answered:
+        if answered or done > self._done:
             try:
-                self._loop.call_soon_threadsafe(self._deliver, answered)
+                self._loop.call_soon_threadsafe(self._deliver, answered, done)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 for request_id in filter(None, map(admitted, answered)):
                     self.release(request_id)
 
-    def _deliver(self, operations: list[Operation]) -> None:
+    def _deliver(self, operations: list[Operation], done: int = 0) -> None:
+        self._done = max(self._done, done)
         for operation in operations:
             if (request_id := admitted(operation)) is None:
                 deliver(operation)

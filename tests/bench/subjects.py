@@ -1,4 +1,4 @@
-"""What is measured: a process on a core of its own. Here: how one begins and ends, nginx, and the two references.
+"""What is measured: a process on a core of its own. Here: how one begins and ends, nginx, and the references.
 
 The gateway and its kinds are in `gateways`, gateways of others in `peers`; who is called what in `stand`.
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.cases import CASES, EVERYBODY, Case
+from tests.bench.cases import CASES, EVERYBODY, WITHOUT_DUTY, Case
 from tests.bench.machine import cores, family, nginx
 from tests.bench.programs import build
 from tests.bench.rounds import run
@@ -55,10 +55,11 @@ def test_a_case_runs(stand: Stand, name: str) -> None:
 
 
 def test_every_subject_answers_json_and_streams(stand: Stand) -> None:
-    """The gateway in each of its kinds, and both references."""
-    for name in ("JSON, 16 connections", "SSE, 16 streams, no pause"):
+    """The gateway in each of its kinds, and the references; those without any duty know no streams."""
+    others = {"JSON, 16 connections": WITHOUT_DUTY, "SSE, 16 streams, no pause": ()}
+    for name, more in others.items():
         case = next(case for case in CASES if case.name == name)
-        checked(stand, replace(case, subjects=EVERYBODY))
+        checked(stand, replace(case, subjects=(*EVERYBODY, *more)))
 
 
 def test_streams_are_held_open(stand: Stand) -> None:

@@ -29,8 +29,16 @@ BOUNDS = (
         "the loop waits for the disk",
         "a disk that is slow keeps no stream waiting",
         WRITER,
-        "        if self._database.connection.waits_for_disk or not self._turn.acquire",
-        "        if not self._turn.acquire",
+        "                    return self._database.connection.commits_at_once() and self",
+        "                    return self",
+        ("tests/store/test_alone.py",),
+    ),
+    Mutant(
+        "a due heartbeat waits for a request that is not alone",
+        "an instance that serves one request at a time does not seem dead",
+        WRITER,
+        "                if is_its_turn and self._is_calm() and",
+        "                if is_its_turn and",
         ("tests/store/test_alone.py",),
     ),
     Mutant(

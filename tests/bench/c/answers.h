@@ -7,7 +7,8 @@
 
 #define TEXT_MAX (16 * 1024 * 1024)
 #define DELTA_MAX 16384
-#define FRONT_BYTES 1024 /* the part of an answer that differs from answer to answer */
+#define FRONT_BYTES 1024 /* of an answer: what differs from answer to answer, and all of one that is so small */
+#define COST_END "},\"cost\":0.0001}" /* stands behind the last digits of a JSON answer's cost */
 #define EVENT_BYTES_MAX (4 * DELTA_MAX + 2048) /* of what one call writes */
 
 struct wanted {
@@ -16,7 +17,7 @@ struct wanted {
     uint64_t pause_ns;
 };
 
-struct tail { /* the end of a JSON answer: the same for all of its size */
+struct tail { /* the end of a JSON answer: the same for all of its size, but for the cost of a small one (`put_cost`) */
     uint32_t text;
     size_t length;
     char *bytes;
@@ -71,11 +72,11 @@ static struct tail *tail_of(uint32_t text) {
     memset(one->bytes, 'x', text);
     one->length = text + (size_t)sprintf(one->bytes + text,
         "\",\"annotations\":[]}]}],\"usage\":{\"input_tokens\":12,\"output_tokens\":24,\"total_tokens\":36,"
-        "\"cost\":0.0000123},\"cost\":0.0001}");
+        "\"cost\":0.0000123" COST_END);
     return one;
 }
 
-/* Another for each serial number, and in no order, as a real upstream gives them: a ledger keeps them in indices. */
+/* The finalizer of splitmix64: another number for each serial, in no order, as a real upstream gives its ids. */
 static unsigned long long id_of(uint64_t serial) {
     serial = (serial ^ serial >> 30) * 0xbf58476d1ce4e5b9ull;
     serial = (serial ^ serial >> 27) * 0x94d049bb133111ebull;
@@ -87,11 +88,11 @@ static unsigned int cost_of(unsigned long long id) {
     return 100 + (unsigned int)(id % 900);
 }
 
-/* Lays an answer's own cost over that of its tail, `end` being the answer's end. */
+/* Lays an answer's own cost over that of its tail; the answer ends at `end`. */
 static void put_cost(char *end, unsigned long long id) {
     char digits[4];
     sprintf(digits, "%03u", cost_of(id));
-    memcpy(end - sizeof "123},\"cost\":0.0001}" + 1, digits, 3);
+    memcpy(end - strlen(COST_END) - 3, digits, 3);
 }
 
 /* All of a JSON answer but its tail; `front` has room for FRONT_BYTES. Returns its length. */
@@ -104,7 +105,8 @@ static size_t json_front(char *front, const struct tail *tail, unsigned long lon
         id, id);
     return (size_t)sprintf(front,
         "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-        "X-Request-Id: %016llx\r\nConnection: keep-alive\r\n\r\n%s", http_date(), (size_t)length + tail->length, id, head);
+        "X-Request-Id: %016llx\r\nConnection: keep-alive\r\n\r\n%s",
+        http_date(), (size_t)length + tail->length, id, head);
 }
 
 /* Puts one frame of HTTP's chunked coding around what was written at `into` + 10; returns where the next one begins. */

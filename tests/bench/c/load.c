@@ -10,8 +10,8 @@
  * as failed, whenever it comes; whoever reads the result says what a window with failures is worth.
  *
  * --rate: so many requests a second in all, each timed from when it was due (a closed loop would ask less of a slow
- * subject). --spread: the first requests of the connections are spread over S seconds; without, all ask in one moment,
- * and streams of one length go on ending and beginning together. --volley: all connections ask in the same instant, and
+ * subject). --spread: the first requests of the connections are spread over S seconds; else, without --rate, all ask in
+ * one moment, and streams of one length go on ending and beginning together. --volley: all connections ask in the same instant, and
  * again when the last is answered; --fresh: each time over new connections, whose making is part of the time. --hold:
  * opens a stream on each, says "held N COMPLAINT" when each has had its first byte, and ends at the end of its input.
  *
@@ -50,7 +50,7 @@ struct connection {
     int fd, number;
     enum state state;
     bool pending, closing, chunked, ready, met;
-    uint64_t asked_at, due, heard_at, sent;
+    uint64_t asked_at /* not before this moment */, due, heard_at, sent;
     char head[HEAD_MAX];
     size_t head_length;
     uint64_t left, body_bytes;

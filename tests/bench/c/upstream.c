@@ -278,7 +278,7 @@ static bool flush_plain(struct connection *one) {
     return true;
 }
 
-/* One write for what is small, also under TLS: two records would be two packets. What is small has a cost of its own. */
+/* One write for what is small, also under TLS: two records would be two packets. It has a cost of its own, too. */
 static void join_small(struct connection *one) {
     size_t front = one->out[0].iov_len, back = one->out[1].iov_len;
     if (front + back > FRONT_BYTES) return;

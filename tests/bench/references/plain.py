@@ -1,4 +1,5 @@
-"""A proxy without any duty: a raw ASGI callable and the least of a client. No key is looked at, no cost read.
+"""A proxy without any duty: a raw ASGI callable and the least of a client. No key is looked at, no cost read; an
+answer is passed on when it is whole.
 
 What an application on uvicorn takes before it does anything. A reference for the bench, run as
 `uvicorn tests.bench.references.plain:app`.

@@ -1,6 +1,6 @@
 """A proxy without any duty, and without uvicorn: one parser's callback writes to the other side. No task, no ASGI.
 
-The least that Python can do with a request. A reference for the bench, run as
+The least that Python can do with a request, and for answers that are whole. A reference for the bench, run as
 `python -m tests.bench.references.spliced PORT`.
 """
 

@@ -19,7 +19,7 @@ COLUMNS = {
 
 def upgrade() -> None:
     for name, column in COLUMNS.items():
-        op.drop_index(name, "requests")
+        op.drop_index(name, "requests", if_exists=True)  # they do in a ledger that was at 0009 for a while
         op.create_index(
             name,
             "requests",
