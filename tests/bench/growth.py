@@ -39,6 +39,7 @@ async def _requests(store: Store, holders: list[Holder], crowd: int, count: int)
         for each in range(count // crowd):
             intent = holders[(number + each) % KEYS].intent(model=f"openai/model-{each % MODELS}")
             await store.admit(intent)
+            await asyncio.sleep(0)  # its answer comes later: meanwhile the others ask
             reading = {"response_id": f"resp_{secrets.token_hex(24)}"}
             cost, upstream = f"0.{secrets.randbelow(10**9):012d}", f"req_{secrets.token_hex(16)}"
             await store.settle(settled(intent.request_id, cost, reading=reading, upstream_request_id=upstream), 5)

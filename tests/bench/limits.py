@@ -82,6 +82,7 @@ async def _one_run(kind: str, crowd: int, count: int) -> float:
             for each in range(count // crowd):
                 intent = holders[(number + each) % KEYS].intent(model=f"model-{each % 6}", asked=asked)
                 await store.admit(intent)
+                await asyncio.sleep(0)  # its answer comes later: meanwhile the others ask
                 cost = f"0.{each * 7919 % 1000003:09d}"
                 await store.settle(_ended(kind, intent.request_id, cost), 5)
 
