@@ -8,23 +8,15 @@ What an application on uvicorn takes before it does anything. A reference for th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from tests.bench.references.asgi import Message, Receive, Send, body_of
 from tests.bench.references.plain_client import ask
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-
-async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = await body_of(receive)
     came: asyncio.Future[tuple[int, bytes, bytes]] = asyncio.get_running_loop().create_future()
     ask(body, lambda *answer: came.set_result(answer))
     status, kind, content = await came

@@ -8,10 +8,10 @@ from __future__ import annotations
 import itertools
 import os
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import httpx
+
+from tests.bench.references.asgi import Message, Receive, Send, body_of
 
 UPSTREAM = os.environ["BENCH_UPSTREAM_URL"]
 CA_FILE = os.environ.get("BENCH_CA_FILE")
@@ -20,9 +20,6 @@ POOLS = 8
 PASSED = {b"content-type", b"content-length"}
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 _verify = ssl.create_default_context(cafile=CA_FILE) if CA_FILE else False
 _clients = itertools.cycle(
     httpx.AsyncClient(base_url=UPSTREAM, timeout=60, limits=LIMITS, verify=_verify, trust_env=False)
@@ -30,14 +27,10 @@ _clients = itertools.cycle(
 )
 
 
-async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
+    body = await body_of(receive)
     client = next(_clients)
     headers = [(b"authorization", b"Bearer upstream-key"), (b"content-type", b"application/json")]
     upward = client.build_request("POST", "/v1/openai/responses", content=body, headers=headers)
