@@ -31,7 +31,7 @@ BOUNDS = (
         WRITER,
         "                    return self._database.connection.commits_at_once() and self",
         "                    return self",
-        ("tests/store/test_alone.py",),
+        ("tests/store/test_alone_waits.py",),
     ),
     Mutant(
         "a due heartbeat waits for a request that is not alone",

@@ -10,6 +10,7 @@ import pytest
 from app.store.engine import open_store
 from app.store.port import Store
 from tests.store.limited import LimitedLedger
+from tests.store.turns import Seen, watch
 
 
 @pytest.fixture
@@ -31,3 +32,13 @@ async def ledger(path: Path) -> AsyncIterator[LimitedLedger]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    return watch(path, monkeypatch)
+
+
+@pytest.fixture
+def by_loop(seen: Seen) -> list[bool]:
+    return seen.by_loop
