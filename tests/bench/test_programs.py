@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +72,14 @@ def test_a_stream_counts_its_events_and_ends_with_its_cost(upstream: Upstream) -
     assert {later - earlier for earlier, later in itertools.pairwise(dues)} == {1_000_000}
     assert events[-1]["type"] == "response.completed"
     assert 0.00001 <= events[-1]["response"]["usage"]["cost"] <= 0.0000999
+
+
+def test_connections_can_ask_for_the_first_time_one_after_the_other(loader: Loader, target: Target) -> None:
+    """The window waits for all of them: the last of five begins four fifths of the time later than the first."""
+    began = time.monotonic()
+    window = loader.run(Load(Answer(), connections=5, spread=1.0), target, seconds=0.1, warm=0)
+    assert time.monotonic() - began > 0.8
+    assert window.void is None
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@
  *
  * --rate: so many requests a second in all, each timed from when it was due (a closed loop would ask less of a slow
  * subject). --spread: the first requests of the connections are spread over S seconds; else, without --rate, all ask in
- * one moment, and streams of one length go on ending and beginning together. --volley: all connections ask in the same instant, and
- * again when the last is answered; --fresh: each time over new connections, whose making is part of the time. --hold:
- * opens a stream on each, says "held N COMPLAINT" when each has had its first byte, and ends at the end of its input.
+ * one moment, and streams of one length go on ending and beginning together. --volley: all connections ask in the same
+ * instant, and again when the last is answered; --fresh: each time over new connections, whose making is part of the
+ * time. --hold: opens a stream on each, says "held N COMPLAINT" when each has had its first byte, and ends at the end of
+ * its input.
  *
  * After --warm the window begins, as soon as every connection has been answered; after it nothing new is asked, and
  * what runs is read to its end (LINGER at most), so that the next subject finds the machine quiet. --watch: a process
