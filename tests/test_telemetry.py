@@ -26,6 +26,7 @@ from app.core.clock import format_time
 from app.core.keys import new_secret
 from app.core.records import Admitted, Cost, Intent, Outcome, Reading, Settlement, State, TokenUsage
 from app.settings import Settings
+from app.telemetry.lines import WAITING_LINES_MAX
 
 UPSTREAM_KEY = 'sk-upstream/"quoted"-0123456789'
 ADMIN_TOKEN = "an-admin-token-of-many-characters-9f8e7d"
@@ -310,19 +311,31 @@ class _Writes(io.RawIOBase):
         return [[json.loads(line)["event"] for line in write.splitlines()] for write in self.written]
 
 
-async def test_lines_of_one_turn_leave_in_one_write(log: io.TextIOWrapper) -> None:
+async def test_lines_wait_for_each_other_and_leave_in_one_write(log: io.TextIOWrapper) -> None:
     """In the order in which they were told; what is no request's line is written at once, behind those before it."""
     raw = _Writes()
     telemetry.configure("info", stream=io.TextIOWrapper(io.BufferedWriter(raw)))
     telemetry.log_request(INTENT, ADMITTED, SETTLED)
+    await asyncio.sleep(0)
     telemetry.log_request(INTENT, ADMITTED, SETTLED)
     assert raw.written == []
-    await asyncio.sleep(0)
+    while not raw.written:
+        await asyncio.sleep(0)
     telemetry.log_request(INTENT, ADMITTED, SETTLED)
     telemetry.get_logger("test").info("note")
     telemetry.log_request(INTENT, ADMITTED, SETTLED)
-    await asyncio.sleep(0)
+    while len(raw.written) < 3:
+        await asyncio.sleep(0)
     assert raw.events() == [["request", "request"], ["request", "note"], ["request"]]
+
+
+async def test_many_lines_do_not_wait(log: io.TextIOWrapper) -> None:
+    """However many requests a turn of the loop closes, no more of their lines are kept."""
+    raw = _Writes()
+    telemetry.configure("info", stream=io.TextIOWrapper(io.BufferedWriter(raw, buffer_size=2**20)))
+    for _ in range(2 * WAITING_LINES_MAX + 1):
+        telemetry.log_request(INTENT, ADMITTED, SETTLED)
+    assert [len(write) for write in raw.events()] == [WAITING_LINES_MAX] * 2
 
 
 def test_a_line_that_a_loop_left_behind_is_written_all_the_same(log: io.TextIOWrapper) -> None:

@@ -7,13 +7,17 @@ import contextlib
 import threading
 from typing import BinaryIO, TextIO
 
+SOON_SECONDS = 0.01
+WAITING_LINES_MAX = 64
+
 
 class Lines:
     """Where rendered lines go, in the order in which they were told. A line that cannot be written is lost, no more.
 
-    A full disk or a closed pipe must neither end a relay nor keep a cost from being settled. Lines of requests that the
-    loop closes in one turn leave in one write; whatever else is told is behind them, and written at once. What waits
-    when the process ends is written then.
+    A full disk or a closed pipe must neither end a relay nor keep a cost from being settled. Lines of requests wait a
+    hundredth of a second for each other, and leave in one write; whatever else is told is behind them, and written at
+    once. What waits when the process ends is written then. (A write for each turn of the loop cost a request 5 of 131
+    µs, without a ledger and with 64 connections.)
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -29,7 +33,7 @@ class Lines:
             self._flush()
 
     def write_soon(self, line: bytes) -> None:
-        """Writes before the running loop's next turn; where none runs, at once."""
+        """Writes within `SOON_SECONDS`; where no loop runs, at once."""
         with self._lock:
             self._waiting.append(line)
             try:
@@ -39,7 +43,9 @@ class Lines:
             else:
                 if self._told is not loop:
                     self._told = loop
-                    loop.call_soon(self.flush)
+                    loop.call_later(SOON_SECONDS, self.flush)
+                elif len(self._waiting) >= WAITING_LINES_MAX:
+                    self._flush()
 
     def flush(self) -> None:
         with self._lock:
