@@ -10,6 +10,7 @@ from app.core.costs import read_body
 from app.core.decode import Inflater, TooLarge, Undecodable
 from app.core.document import HEAVY_BYTES, Malformed
 from app.core.outline import Bytes
+from app.core.plain_answer import plain_body
 from app.core.records import Reading
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -78,7 +79,7 @@ class BodyTap:
         except (Undecodable, TooLarge) as error:
             return Reading(unknown_reason=error.unknown_reason)
         try:
-            return read_body(text)
+            return plain_body(text) or read_body(text)
         except Malformed:
             is_json = text.lstrip(BEFORE_CONTENT).startswith(b"{")
             return Reading(unknown_reason="unparsable" if is_json else "not_json")

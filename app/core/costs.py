@@ -107,11 +107,11 @@ def _reading(
         true_cost_token=true.token,
         charged_token=charged.token,
         charged_derived=derived is not None,
-        charge_mismatch=alarm or _differs(charged, true.cost),
+        charge_mismatch=alarm or _mismatch(charged, true.cost),
         unknown_reason=(charged.reason if true.reason == "no_cost" else None) or true.reason,  # what tells more
         usage=_token_usage(usage) if usage else _NO_USAGE,
-        response_id=_name(response.get("id")),
-        model_answered=_name(response.get("model")),
+        response_id=usable_name(response.get("id")),
+        model_answered=usable_name(response.get("model")),
         made=_made(response.get("output")),
         complete=complete,
         failed=failed or response.get("status") == "failed",
@@ -119,13 +119,15 @@ def _reading(
     )
 
 
-def _differs(charged: _Told, true: Cost | None) -> bool:
-    """The charge is not the one that the true cost makes."""
+def _mismatch(charged: _Told, true: Cost | None) -> bool:
     if true is None:
         return False
-    if charged.cost is None:
-        return charged.unusable
-    return charged.cost.picodollars != charge_steps(true) * CHARGE_STEP_PICODOLLARS
+    return differs(charged.cost, true) if charged.cost is not None else charged.unusable
+
+
+def differs(charged: Cost, true: Cost) -> bool:
+    """The charge is not the one that the true cost makes."""
+    return charged.picodollars != charge_steps(true) * CHARGE_STEP_PICODOLLARS
 
 
 def _told(members: _Object, name: str) -> _Told:
@@ -169,7 +171,7 @@ def _token_usage(usage: _Object) -> TokenUsage:
 def _count(*stated: Any) -> int | None:
     """The first of them that is a count."""
     for one in stated:
-        if isinstance(one, Number) and one.isdigit() and len(one) <= COUNT_DIGITS_MAX:
+        if isinstance(one, Number) and (one == "-0" or one.isdigit()) and len(one) <= COUNT_DIGITS_MAX:
             return int(one)
     return None
 
@@ -182,7 +184,7 @@ def _detail(name: str, *stated: Any) -> int | None:
     return None
 
 
-def _name(stated: Any) -> str | None:
+def usable_name(stated: Any) -> str | None:
     """An id or a model's name, unless it is one that no ledger should hold."""
     if not isinstance(stated, str) or isinstance(stated, Number) or not stated.isprintable():
         return None
@@ -200,7 +202,7 @@ def _made(output: Any) -> tuple[str, ...]:
     for item in output:
         if members := object_of(item):
             for name in _IDS:
-                if name in members and (one := _name(members[name])) is not None:
+                if name in members and (one := usable_name(members[name])) is not None:
                     made[one] = None
     return tuple(made)[:MADE_MAX]
 

@@ -61,16 +61,23 @@ class BadCost(ValueError):
 
 def parse_cost(token: str) -> Cost:
     """The cost that a JSON number token states, in USD. Raises: `BadCost`."""
-    plain = _PLAIN.fullmatch(token)
-    if plain is not None:  # in integers alone: less than half of the time that decimals take
-        whole, fraction = plain.groups("")
-        return Cost(token, int(whole + fraction.ljust(12, "0")))
+    if (plain := plain_cost(token)) is not None:
+        return plain
     value = _exact(token)
     if value < 0:
         raise BadCost("negative")
     if value > COST_USD_MAX:
         raise BadCost("out_of_range")
     return Cost(token, _picodollars(value))
+
+
+def plain_cost(token: str) -> Cost | None:
+    """The same of a token as nearly every cost is, in integers alone: less than half of the time that decimals take."""
+    plain = _PLAIN.fullmatch(token)
+    if plain is None:
+        return None
+    whole, fraction = plain.groups("")
+    return Cost(token, int(whole + fraction.ljust(12, "0")))
 
 
 def parse_price(token: str) -> int:

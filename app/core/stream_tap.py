@@ -20,6 +20,7 @@ from app.core.decode import Inflater, TooLarge, Undecodable
 from app.core.deltas import Deltas
 from app.core.document import HEAVY_BYTES, Malformed
 from app.core.outline import Bytes
+from app.core.plain_answer import plain_event
 from app.core.records import Reading
 from app.core.sse import EVENT_BYTES_MAX, EVENT_ENDS, Event, EventSplitter
 
@@ -216,7 +217,7 @@ class StreamTap:
 
     def _read(self, name: bytes, data: Bytes) -> None:
         try:
-            kind, reading = read_event(data)
+            kind, reading = plain_event(data) or read_event(data)
         except Malformed:
             if name in _TERMINAL_NAMES:
                 self._reading = replace(self.reading, unknown_reason="unparsable")

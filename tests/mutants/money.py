@@ -82,6 +82,14 @@ MONEY = (
         ("tests/core/test_costs.py",),
     ),
     Mutant(
+        "the quick reader takes the last of two costs",
+        "a name twice is unknown",
+        "app/core/plain_answer.py",
+        " and text.count(b'\"cost\"') == 2",
+        "",
+        ("tests/core/test_plain_answer.py",),
+    ),
+    Mutant(
         "budget check dropped",
         "a budget is hard",
         BINDING,
