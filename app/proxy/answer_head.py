@@ -30,13 +30,11 @@ def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *
 
 
 def is_stream(answer: Answer) -> bool:
-    return media_type(next((value for name, value in answer.headers if name == b"content-type"), None)) == EVENT_STREAM
+    return media_type(answer.named.get(b"content-type")) == EVENT_STREAM
 
 
 def content_length(answer: Answer) -> int | None:
-    if answer.framing is not Framing.LENGTH:
-        return None
-    return next((int(value) for name, value in answer.headers if name == b"content-length"), None)
+    return int(answer.named[b"content-length"]) if answer.framing is Framing.LENGTH else None
 
 
 def with_retry_headers(error: ApiError, headers: HeaderList) -> ApiError:

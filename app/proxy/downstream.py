@@ -42,7 +42,7 @@ class Downstream:
         self._answering = connection.answering  # the connection goes on to another request behind this one's end
         self._stall_seconds = stall_seconds
         self._secret = secret
-        self._matcher = ReflectionMatcher(secret) if secret is not None else None
+        self._matcher: ReflectionMatcher | None = None  # of an answer that is sent in pieces
         self.started = False
         self.ended = False
         self.measured = False  # the head announced a length: nothing may be added
@@ -55,6 +55,7 @@ class Downstream:
     async def head(self, status: int, headers: HeaderList) -> None:
         """Sends status and headers, with a Date if the upstream sent none, before there is anything of the body."""
         self._begin(headers)
+        self._matcher = ReflectionMatcher(self._secret) if self._secret is not None else None
         await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
         if self.measured:  # then a server may wait for the body's first piece
             await self._deliver({"type": "http.response.body", "body": b"", "more_body": True})
@@ -108,11 +109,11 @@ class Downstream:
         self.ended = True
         await self._deliver({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def whole(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Sends a complete answer. Raises: `ReflectedKey`, then nothing was sent."""
+    def whole(self, status: int, headers: HeaderList, body: bytes) -> Awaitable[None]:
+        """Sends a complete answer: await it. Raises: `ReflectedKey`, then nothing was sent."""
         if self._secret is not None and self._secret in body:
             raise ReflectedKey
-        await self._complete(status, headers, body)
+        return self._complete(status, headers, body)
 
     async def error(self, error: ApiError, request_id: str, *, close: bool = False) -> None:
         """Sends an answer of the gateway's own making."""
@@ -131,13 +132,13 @@ class Downstream:
 
     async def _complete(self, status: int, headers: HeaderList, body: bytes) -> None:
         self._begin(headers)
-        start: Message = {"type": "http.response.start", "status": status, "headers": headers}
-        if not self._send_at_once(start):  # `_deliver` asks this too: here it spares its coroutine
-            await self._deliver(start)
+        if self._answering is not None and self._connection.flowing:
+            self._answering.answer_nowait(status, headers, body)
+            self.ended = True
+            return
+        await self._deliver({"type": "http.response.start", "status": status, "headers": headers})
         self.ended = True
-        last: Message = {"type": "http.response.body", "body": body, "more_body": False}
-        if not self._send_at_once(last):
-            await self._deliver(last)
+        await self._deliver({"type": "http.response.body", "body": body, "more_body": False})
 
     def cut(self) -> None:
         """Closes the connection without the end of the answer; what was sent is flushed first."""

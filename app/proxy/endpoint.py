@@ -21,6 +21,7 @@ from app.accounts.pricing import Pricing
 from app.core.error_event import error_event
 from app.core.errors import (
     ApiError,
+    encoded_body,
     gateway_fault,
     invalid_api_key,
     ledger_unavailable,
@@ -149,7 +150,7 @@ class ResponsesEndpoint:
         if key is None:
             raise invalid_api_key()
         exchange.take_place()  # not before: strangers would take them all
-        content, policy = await self._read(scope, body, key)
+        content, policy = await self._read(scope, head, body, key)
         if exchange.connection.gone:
             raise ClientLeft
         intent = _intent(exchange, key, policy, head, self._pricing, self._settings.reference_rules)
@@ -179,9 +180,13 @@ class ResponsesEndpoint:
         if scope["method"] != "POST":
             raise wrong_method(scope["method"], "POST")
 
-    async def _read(self, scope: MutableMapping[str, Any], body: RequestBody, key: Identified) -> tuple[bytes, Policy]:
+    async def _read(
+        self, scope: MutableMapping[str, Any], head: Head, body: RequestBody, key: Identified
+    ) -> tuple[bytes, Policy]:
         """The body, and what it asks for. Raises: `ApiError`; of a key that is refused always the same."""
         try:
+            if head.coding is not None:
+                raise encoded_body(head.coding.decode("latin-1"))
             content = body.take_whole(key.key_id)
             if content is None:
                 content = await body.read(key.key_id)
@@ -250,11 +255,11 @@ def _intent(
 
 
 def _tap(answer: Answer, policy: Policy) -> Tap:
-    headers = dict(answer.headers)
-    encoding = headers.get(b"content-encoding")
+    named = answer.named
+    encoding = named.get(b"content-encoding")
     if answer.status >= 400:  # an error is one JSON object, or it is replaced
         return open_tap(b"application/json", encoding, requested_stream=False)
-    return open_tap(headers.get(b"content-type"), encoding, requested_stream=policy.stream)
+    return open_tap(named.get(b"content-type"), encoding, requested_stream=policy.stream)
 
 
 def _refusal(error: UpstreamError) -> ApiError:

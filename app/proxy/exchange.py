@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -54,6 +54,17 @@ class ClientGone:
 
     drain: bool
     seconds: float
+
+
+class Nothing:
+    """Awaits nothing, and spares a coroutine."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+NOTHING = Nothing()
 
 
 class Exchange:
@@ -107,14 +118,21 @@ class Exchange:
         self._answer: Answer | None = None
         self._settled = False
 
-    async def __aenter__(self) -> Exchange:
-        return self
+    def __aenter__(self) -> Nothing:
+        return NOTHING
 
-    async def __aexit__(self, *exc: object) -> None:
+    def __aexit__(self, *exc: object) -> Awaitable[None]:
         """Closes, also when cancelled: the connection given back or cut, the row closed, the place left."""
         self.connection.watch(None)
         if self._timer is not None:
             self._timer.cancel()
+        if (self._answer is not None and not self._answer.closed) or not self._settled:
+            return self._close()
+        self.memory.release()
+        self._inflight.leave(self)
+        return NOTHING
+
+    async def _close(self) -> None:
         try:
             if self._answer is not None:
                 await self._answer.aclose()
@@ -200,7 +218,7 @@ class Exchange:
             return
         self._settled = True
         status = self._answer.status if self._answer is not None else None
-        retry_after = status == 503 and self._answer is not None and _has_retry_after(self._answer)
+        retry_after = status == 503 and self._answer is not None and b"retry-after" in self._answer.named
         verdict = judge(status, reading, retry_after=retry_after, broke=broke, client_left=self.connection.gone)
         settlement = self._settlement(verdict, reading, status)
         await self._ledger.settle(settlement)
@@ -234,10 +252,6 @@ class Exchange:
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
-
-
-def _has_retry_after(answer: Answer) -> bool:
-    return any(name == b"retry-after" for name, _ in answer.headers)
 
 
 def _without(reading: Reading, upstream_key: bytes | None) -> Reading:

@@ -7,7 +7,7 @@ true now (whether the key may be used, what the body is) is decided there, for e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from app.core.headers import upstream_request_headers
@@ -26,15 +26,14 @@ class UpstreamCredential:
     """The shared upstream key. A request keeps the one that it began with: what is sent is what is watched for."""
 
     key: bytes
+    watched: bytes | None = field(init=False)  # what no answer may contain
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watched", self.key if len(self.key) >= REFLECTION_KEY_BYTES_MIN else None)
 
     @property
     def authorization(self) -> bytes:
         return b"Bearer " + self.key
-
-    @property
-    def watched(self) -> bytes | None:
-        """The bytes that no answer may contain."""
-        return self.key if len(self.key) >= REFLECTION_KEY_BYTES_MIN else None
 
     def __repr__(self) -> str:
         return "UpstreamCredential(…)"
@@ -45,6 +44,7 @@ class Head(NamedTuple):
     secret_hash: str | None  # of the team key that was shown; None: none, or nothing that can be one
     upward: UpstreamHead
     sdk_retry: int
+    coding: bytes | None  # in which the body is encoded, if it is
 
 
 class Heads:
@@ -76,4 +76,11 @@ class Heads:
             hash_secret(secret) if secret is not None else None,
             UpstreamHead(upward),
             int(retries) if retries.isdigit() and len(retries) <= 4 else 0,
+            next(filter(None, map(_coding, headers)), None),
         )
+
+
+def _coding(header: tuple[bytes, bytes]) -> bytes | None:
+    name, value = header
+    coding = value.strip().lower()
+    return coding if name == b"content-encoding" and coding not in (b"", b"identity") else None

@@ -79,7 +79,8 @@ class Share:
         return True
 
     def release(self) -> None:
-        self.hold(0)
+        if self.held_bytes:
+            self.hold(0)
 
     def _hold_foremost(self, count: int) -> bool:
         if self._memory.foremost is None and not self.hold(count):

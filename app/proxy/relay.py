@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.core.body_tap import BodyTap
 from app.core.errors import upstream_auth, upstream_error, upstream_redirect
@@ -59,10 +59,14 @@ class Relay:
     notices: Notices
     collected_bytes: int = 0
     drained_bytes: int = 0
-    chunks: Chunks = field(init=False)  # the one reader of the answer: a read that is pending is its
+    _chunks: Chunks | None = None
 
-    def __post_init__(self) -> None:
-        self.chunks = Chunks(self.answer)
+    @property
+    def chunks(self) -> Chunks:
+        """The one reader of an answer that comes in pieces: a read that is pending is its."""
+        if self._chunks is None:
+            self._chunks = Chunks(self.answer)
+        return self._chunks
 
     async def run(self) -> None:
         """Relays the answer to its end. Raises: `ApiError`, `UpstreamError`, `ReflectedKey`, `LedgerLost`."""
@@ -74,6 +78,8 @@ class Relay:
             await self._error()
         elif is_stream(self.answer):
             await self._stream()
+        elif (body := self.answer.take_whole()) is not None:
+            await self._whole(body)
         else:
             await self._body()
 
@@ -117,29 +123,42 @@ class Relay:
         await self.down.end()
 
     async def _read_whole(self) -> None:
-        """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
-        reading = await finished(self.tap) if self.tap.heavy else self.tap.finish()
+        """Raises: `UpstreamError`."""
+        self._check_end(await finished(self.tap))
         self._give_back()
+
+    def _check_end(self, reading: Reading) -> None:
+        """Where only the connection's end ends a body, one that is half was cut. Raises: `UpstreamError`."""
         if self.answer.framing is Framing.CLOSE and reading.unknown_reason in HALF:
             raise UpstreamError(Fault.EOF, sent=True)
 
     # --- other bodies --------------------------------------------------------------------
 
     async def _body(self) -> None:
-        body = self.answer.take_whole()
-        if body is None:
-            body, over = await self._collect()
-            if not over:
-                await self.down.head(self.answer.status, self.headers)
-                await self._stream_body(body)
-                return
-        elif self.tap.heavy:
+        body, over = await self._collect()
+        if over:
+            await self._read_whole()
+            await self._send_whole(body)
+        else:
+            await self.down.head(self.answer.status, self.headers)
+            await self._stream_body(body)
+
+    async def _whole(self, body: bytes) -> None:
+        """A body that is there to its end: mostly nothing has to be waited for but the settlement."""
+        if self.tap.heavy:
             await self._show(body)
-        else:  # as `_show` does, without its coroutine
+        else:
             self.tap.feed(body)
-        await self._read_whole()
-        await self.exchange.settle(self.tap.reading)
-        if self.tap.reading.failed:
+        if self.tap.heavy:
+            await self._read_whole()
+        else:
+            self._check_end(self.tap.finish())
+        await self._send_whole(body)
+
+    async def _send_whole(self, body: bytes) -> None:
+        reading = self.tap.reading
+        await self.exchange.settle(reading)
+        if reading.failed:
             self.headers.append((b"x-error-source", b"upstream"))
         await self.down.whole(self.answer.status, self.headers, body)
 

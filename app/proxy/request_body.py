@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-from app.core.errors import body_too_large, encoded_body, request_timeout
+from app.core.errors import body_too_large, request_timeout
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
 
@@ -68,22 +68,17 @@ class RequestBody:
         self.complete = False
 
     def take_whole(self, key_id: str) -> bytes | None:
-        """The whole body, as one of this key's, if all of it is there; None: `read` it. The head is judged here.
-
-        Raises: `ApiError` 413, 415, 503.
-        """
-        for name, value in self._headers:
-            if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-                raise encoded_body(value.strip().lower().decode("latin-1"))
-            if name == b"content-length" and int(value) > self._bytes_max:
-                raise body_too_large(self._bytes_max)
+        """The whole body, as one of this key's, if all of it is there; None: `read` it. Raises: `ApiError` 413, 503."""
         body = self._connection.take_body()
-        if body is not None:
-            self.complete = True
-            if len(body) > self._bytes_max:  # in chunks nothing was announced
+        if body is None:
+            if any(name == b"content-length" and int(value) > self._bytes_max for name, value in self._headers):
                 raise body_too_large(self._bytes_max)
-            self._inflight.came_whole(key_id, len(body))
-            self._taken_bytes = len(body)
+            return None
+        self.complete = True
+        if len(body) > self._bytes_max:
+            raise body_too_large(self._bytes_max)
+        self._inflight.came_whole(key_id, len(body))
+        self._taken_bytes = len(body)
         return body
 
     async def read(self, key_id: str) -> bytes:

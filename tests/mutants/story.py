@@ -39,11 +39,11 @@ STORY = (
         "a body ends before its commit",
         "who saw the end can rely on the cost",
         RELAY,
-        "        await self.exchange.settle(self.tap.reading)\n        if self.tap.reading.failed:\n"
+        "        await self.exchange.settle(reading)\n        if reading.failed:\n"
         '            self.headers.append((b"x-error-source", b"upstream"))\n'
         "        await self.down.whole(self.answer.status, self.headers, body)\n",
         "        await self.down.whole(self.answer.status, self.headers, body)\n"
-        "        await self.exchange.settle(self.tap.reading)\n",
+        "        await self.exchange.settle(reading)\n",
         ("tests/proxy/test_commits.py", "tests/proxy/test_ends.py"),
     ),
     Mutant(
@@ -141,8 +141,8 @@ STORY = (
         "a body that came at once without bounds",
         "413 above IRG_REQUEST_BYTES_MAX",
         "app/proxy/request_body.py",
-        "            if len(body) > self._bytes_max:",
-        "            if len(body) < 0:",
+        "        if len(body) > self._bytes_max:",
+        "        if len(body) < 0:",
         ("tests/proxy/test_limits.py",),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -35,7 +36,8 @@ class Books:
 class SlowAnswer:
     """An answer, and the upstream that gives it, whose connection takes its time to close."""
 
-    status, headers, framing = 200, (), Framing.CHUNKED
+    status, headers, framing, closed = 200, (), Framing.CHUNKED, False
+    named: Mapping[bytes, bytes] = {}
 
     def __init__(self) -> None:
         self.closing = asyncio.Event()
@@ -66,7 +68,8 @@ async def test_cancelled_while_it_closes_it_is_settled_all_the_same() -> None:
     books, answer = Books(), SlowAnswer()
 
     async def run() -> None:
-        async with Exchange(Connection(), cast(Ledger, books), inflight, ClientGone(True, 1)) as exchange:
+        exchange = Exchange(Connection(), cast(Ledger, books), inflight, ClientGone(True, 1))
+        async with exchange:
             exchange.take_place()
             now = datetime.now(UTC)
             intent = Intent(exchange.request_id, "key_1", "hash", now, "m", stream=False)

@@ -116,6 +116,9 @@ async def test_an_encoded_body_is_refused(gateway: GatewayUnderTest, upstream: S
     secret = await gateway.create_key()
     async with gateway.post(b"\x1f\x8b", secret, headers={"Content-Encoding": "gzip"}) as reply:
         assert await refusal(reply) == (415, "unsupported_content_encoding", None)
+    async with gateway.connect(request_head(secret, "Content-Encoding: gzip", "Content-Length: 9") + b"\x1f") as reply:
+        await reply.read_head()
+        assert await refusal(reply) == (415, "unsupported_content_encoding", None)
     async with gateway.post(STREAM, secret, headers={"Content-Encoding": "identity"}) as reply:
         assert reply.status == 200
     assert len(upstream.requests) == 1

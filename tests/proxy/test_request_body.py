@@ -82,12 +82,10 @@ async def test_what_is_not_there_is_read_piece_by_piece() -> None:
 @pytest.mark.parametrize(
     ("there", "headers", "status"),
     [
-        (BODY, ((b"content-encoding", b"gzip"),), 415),
-        (None, ((b"content-encoding", b" GZIP "),), 415),
         (None, ((b"content-length", b"%d" % (BYTES_MAX + 1)),), 413),
         (b"x" * (BYTES_MAX + 1), (), 413),
     ],
-    ids=["encoded", "encoded, on its way", "announced too large", "too large in chunks"],
+    ids=["announced too large", "too large in chunks"],
 )
 def test_what_is_refused_is_refused_before_it_is_read(
     there: bytes | None, headers: tuple[tuple[bytes, bytes], ...], status: int
@@ -98,12 +96,6 @@ def test_what_is_refused_is_refused_before_it_is_read(
         body_of(places, there, headers=headers).take_whole("key_1")
     assert refused.value.status == status
     assert places.bodies_bytes == 0
-
-
-@pytest.mark.parametrize("coding", [b"", b"identity", b" Identity "])
-def test_no_encoding_is_none(coding: bytes) -> None:
-    """However it is written."""
-    assert body_of(inflight(), BODY, headers=((b"content-encoding", coding),)).take_whole("key_1") == BODY
 
 
 def test_what_has_no_room_is_refused_and_holds_nothing() -> None:

@@ -32,6 +32,10 @@ class Answering(Protocol):
         """
         ...
 
+    def answer_nowait(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Sends an answer as a whole, in the same way: both messages of it, unmade."""
+        ...
+
 
 class Wire(Protocol):
     """The protocol below a connection."""

@@ -121,6 +121,10 @@ class Cycle:
         self.wake()
         return len(self._body)
 
+    def came_whole(self, body: bytes) -> None:
+        """The request is there with its head: nobody waits for it yet."""
+        self._body, self._news, self.more_body = body, True, False
+
     def whole(self) -> None:
         """The request has come to its end."""
         self.more_body = False
@@ -195,6 +199,15 @@ class Cycle:
             raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         else:
             self._go_on(message.get("body", b""), last=not message.get("more_body", False))
+
+    def answer_nowait(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Head and body together; see `Answering`."""
+        if self.disconnected:
+            return
+        if self.response_started:
+            raise RuntimeError("An answer has begun already.")
+        self._start(status, headers)
+        self._go_on(body, last=True)
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True

@@ -85,9 +85,8 @@ class Requests(Closing):
         self._begin(keep_alive=True)
         end = again.body_at + again.length
         if end <= len(data):
-            self.cycle.body_came(data[again.body_at : end])
+            self.cycle.came_whole(data[again.body_at : end])
             self._whole = True
-            self.cycle.whole()
             return end
         self._framing.body_begins(again.length)
         return again.body_at

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from app.proxy.upstream.port import Fault, Framing, Headers, UpstreamError, UpstreamTimeout
+from app.proxy.upstream.port import Fault, Framing, Named, UpstreamError, UpstreamTimeout
 from app.settings import Settings
 
 RESPONSES_PATH = "/v1/openai/responses"
@@ -145,19 +145,18 @@ def again(failure: BaseException) -> bool:
     return failure.fault not in (Fault.CERTIFICATE, Fault.PROTOCOL, Fault.ABORTED)
 
 
-def framing_of(status: int, headers: Headers) -> Framing:
-    """From the head of an answer to a POST; names in lower case."""
+def framing_of(status: int, named: Named) -> Framing:
+    """From the head of an answer to a POST."""
     if status in (204, 304):
         return Framing.NONE
-    names = dict(headers)
-    if b"chunked" in names.get(b"transfer-encoding", b"").lower():
+    if b"chunked" in named.get(b"transfer-encoding", b"").lower():
         return Framing.CHUNKED
-    return Framing.LENGTH if b"content-length" in names else Framing.CLOSE
+    return Framing.LENGTH if b"content-length" in named else Framing.CLOSE
 
 
-def rest_seconds(headers: Headers, keepalive_seconds: float) -> float:
+def rest_seconds(named: Named, keepalive_seconds: float) -> float:
     """How long a connection may rest after such an answer: what the peer says counts, if it is less."""
-    announced = next((value for name, value in headers if name == b"keep-alive"), b"")
-    if found := _KEEP_ALIVE_TIMEOUT.search(announced):
+    announced = named.get(b"keep-alive")
+    if announced is not None and (found := _KEEP_ALIVE_TIMEOUT.search(announced)):
         return min(keepalive_seconds, int(found[1]) - KEEPALIVE_MARGIN_SECONDS)
     return keepalive_seconds

@@ -36,7 +36,7 @@ from app.proxy.upstream.connecting import (
     rest_seconds,
 )
 from app.proxy.upstream.direct_wire import Wire
-from app.proxy.upstream.port import Answer, Fault, Headers, UpstreamError, UpstreamRequest, UpstreamTimeout
+from app.proxy.upstream.port import Answer, Fault, Headers, Named, UpstreamError, UpstreamRequest, UpstreamTimeout
 
 # Deadlines are looked at so often within the shortest of them, and at least every half second.
 LOOKS = 10
@@ -120,8 +120,8 @@ class DirectUpstream:
             wire.abort()
         return None
 
-    def _released(self, wire: Wire, headers: Headers) -> None:
-        seconds = rest_seconds(headers, self._connecting.keepalive_seconds)
+    def _released(self, wire: Wire, named: Named) -> None:
+        seconds = rest_seconds(named, self._connecting.keepalive_seconds)
         if seconds <= 0 or self._closed:
             wire.abort()
         else:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.proxy.upstream.connecting import AHEAD_BYTES, framing_of
-from app.proxy.upstream.port import Fault, Framing, Headers, Take, UpstreamError
+from app.proxy.upstream.port import Fault, Framing, Headers, Named, Take, UpstreamError
 
 if TYPE_CHECKING:
     from app.proxy.upstream.direct_wire import Wire
@@ -15,6 +15,7 @@ NEVER = float("inf")
 
 # No status: the head has not come.
 _NO_STATUS = 0
+_NO_NAMES: Named = {}
 
 
 class DirectAnswer:
@@ -33,12 +34,14 @@ class DirectAnswer:
         "framing",
         "headers",
         "is_awaited",
+        "named",
         "status",
     )
 
     def __init__(self, wire: Wire, idle_seconds: float) -> None:
         self.status = _NO_STATUS
         self.headers: Headers = ()
+        self.named: Named = _NO_NAMES
         self.framing = Framing.NONE
         self.ended = False
         self.is_awaited = False  # somebody waits for what comes next
@@ -105,6 +108,10 @@ class DirectAnswer:
         else:
             self._failure = UpstreamError(Fault.ABORTED, sent=True)
 
+    @property
+    def closed(self) -> bool:
+        return self.ended
+
     async def aclose(self) -> None:
         if not self.ended:
             self.abort()
@@ -129,7 +136,8 @@ class DirectAnswer:
         return self._ahead_bytes > AHEAD_BYTES
 
     def head(self, status: int, headers: Headers) -> None:
-        self.headers, self.framing, self.status = headers, framing_of(status, headers), status
+        self.headers, self.named = headers, dict(headers)
+        self.framing, self.status = framing_of(status, self.named), status
         self._tell()
 
     def end(self, failure: UpstreamError | None = None) -> None:

@@ -17,7 +17,7 @@ import httptools
 from app.proxy.outbox import Outbox
 from app.proxy.upstream.connecting import PIECE_BYTES, READ_AHEAD_ROOM, READ_ROOM
 from app.proxy.upstream.direct_answer import NEVER, DirectAnswer
-from app.proxy.upstream.port import Fault, Framing, Headers, UpstreamError, UpstreamTimeout
+from app.proxy.upstream.port import Fault, Framing, Named, UpstreamError, UpstreamTimeout
 
 # A head that is not over after so many bytes, interim ones included, is refused; so are trailers, and whatever else
 # stands between two pieces of a body.
@@ -28,7 +28,7 @@ HEADERS_MAX = 256
 class Wire(asyncio.BufferedProtocol):
     """One connection to the upstream."""
 
-    def __init__(self, released: Callable[[Wire, Headers], None], lost: Callable[[Wire], None], outbox: Outbox) -> None:
+    def __init__(self, released: Callable[[Wire, Named], None], lost: Callable[[Wire], None], outbox: Outbox) -> None:
         self.deadline = NEVER  # on the loop's clock: what is waited for must have come by then
         self.over = False  # the peer will send nothing more, or may not
         self._released = released
@@ -202,7 +202,7 @@ class Wire(asyncio.BufferedProtocol):
         if self._sending:
             return  # whoever sends on ends it
         if reusable:
-            self._released(self, answer.headers)
+            self._released(self, answer.named)
         else:
             self.abort()
 

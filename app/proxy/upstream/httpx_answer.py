@@ -13,7 +13,7 @@ from app.proxy.upstream.connecting import AHEAD_BYTES, PIECE_BYTES, Connecting, 
 from app.proxy.upstream.httpx_attempt import Attempt, Phase, current_attempt
 from app.proxy.upstream.httpx_faults import failure_of
 from app.proxy.upstream.httpx_wire import Wire
-from app.proxy.upstream.port import Fault, Framing, Headers, Take, UpstreamError, UpstreamHead, UpstreamRequest
+from app.proxy.upstream.port import Fault, Framing, Headers, Named, Take, UpstreamError, UpstreamHead, UpstreamRequest
 
 _SENT = UpstreamRequest(UpstreamHead(()), b"")
 
@@ -34,6 +34,7 @@ class HttpxAnswer:
     ) -> None:
         self.status = 0
         self.headers: Headers = ()
+        self.named: Named = {}
         self.framing = Framing.NONE
         self._pool = pool
         self._url = url
@@ -90,6 +91,10 @@ class HttpxAnswer:
         self._news.set()
         self._room.set()
 
+    @property
+    def closed(self) -> bool:
+        return self._task.done()
+
     async def aclose(self) -> None:
         if not self._ended:
             self.abort()
@@ -133,7 +138,8 @@ class HttpxAnswer:
             await response.aclose()
             raise httpcore.RemoteProtocolError
         self.headers = [(name.lower(), value) for name, value in response.headers]
-        self.framing = framing_of(response.status, self.headers)
+        self.named = dict(self.headers)
+        self.framing = framing_of(response.status, self.named)
         self.status = response.status
         self._news.set()
         return response
@@ -174,7 +180,7 @@ class HttpxAnswer:
         """The whole body has come: the connection may serve another request, unless more came behind it."""
         self._ended = True
         wire: Wire = response.extensions["network_stream"]
-        seconds = rest_seconds(self.headers, self._connecting.keepalive_seconds)
+        seconds = rest_seconds(self.named, self._connecting.keepalive_seconds)
         self._attempt.cut = None  # it is nobody's connection now
         wire.rest(0 if _has_more(response) else seconds)
 

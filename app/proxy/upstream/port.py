@@ -7,11 +7,12 @@ Lives here: the shapes that every transport shares. Lives elsewhere: the transpo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
+Named = Mapping[bytes, bytes]
 
 # Takes a chunk and passes it on at once; False: it left the chunk as it is.
 Take = Callable[[bytes], bool]
@@ -93,6 +94,11 @@ class Answer(Protocol):
         ...
 
     @property
+    def named(self) -> Named:
+        """The same by name; the last of those that have one name."""
+        ...
+
+    @property
     def framing(self) -> Framing: ...
 
     async def read(self) -> bytes | None:
@@ -116,6 +122,11 @@ class Answer(Protocol):
 
     def abort(self) -> None:
         """Cuts the connection: a pending or later `read` raises `Fault.ABORTED`. Idempotent, sync."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """The connection is given back, or cut: `aclose` has nothing to do."""
         ...
 
     async def aclose(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -101,6 +102,36 @@ async def test_what_is_sent_at_once_is_what_is_sent(
     await asyncio.sleep(0)  # the turn ends
     assert at_once.sink.written == told.sink.written
     assert at_once.cycle.response_complete
+
+
+@given(
+    st.sampled_from([200, 204, 404, 502]),
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    st.booleans(),
+    st.booleans(),
+    st.binary(max_size=80_000),
+)
+async def test_an_answer_that_is_sent_whole_is_what_is_sent(
+    status: int, method: str, keep_alive: bool, measured: bool, body: bytes
+) -> None:
+    """The bytes of its two messages; to who has left, none."""
+    body = b"" if status == 204 else body
+    headers = [(b"content-length", b"%d" % len(body))] if measured else []
+    whole, told, gone = Below(), Below(), Below()
+    whole.cycle, cycle, left = (
+        Cycle(below, {"method": method}, keep_alive=keep_alive) for below in (whole, told, gone)
+    )
+    whole.cycle.answer_nowait(status, headers, body)
+    await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
+    await cycle.send({"type": "http.response.body", "body": body})
+    left.disconnected = True
+    left.answer_nowait(status, headers, body)
+    await asyncio.sleep(0)  # the turn ends
+    assert whole.sink.written == told.sink.written != b""
+    assert whole.cycle.response_complete
+    assert gone.sink.written == b""
+    with pytest.raises(RuntimeError, match="begun"):
+        whole.cycle.answer_nowait(status, headers, body)
 
 
 def test_nothing_flows_to_nobody() -> None:
