@@ -77,8 +77,12 @@ class LedgerBatch:
         yield
         self.forget()
 
+    def tidy(self) -> None:
+        """A little of what need not be done at once."""
+        self._made.tidy()
+
     def forget(self) -> None:
-        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told.)
+        """Somebody else may have written: all is read anew. (Not what guesses are made of, and what was told or made.)
 
         Raises: `RuntimeError` while something is to be saved.
         """

@@ -101,6 +101,7 @@ class Database:
         True: there are more of these, so come again soon.
         """
         self._update_instance(heartbeat_at=to_ms(self._clock()))
+        self._present_batch().tidy()
         roll_days(self.connection.sql, self._zone, self._clock())
         swept = self._sweep.step(self.connection.sql, to_ms(self._clock()))
         return prune_refusals(self.connection.sql) or swept

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from app.core.records import Intent, Maker
 from app.store.hot import Hot, field, rows
+from app.store.made_lately import Entry, MadeLately
 from app.store.rows import id_hash
 from app.store.schema_made import made, makers
 from app.store.statements import wanted
@@ -71,11 +72,12 @@ _MAKERS = Hot(
 
 
 class Made:
-    """Remembers the numbers of makers."""
+    """Remembers the numbers of makers, and what was made lately."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._maker_ids: dict[tuple[str, str], int] = {}
+        self._lately = MadeLately(connection, self._place)
 
     def forget(self) -> None:
         self._maker_ids.clear()
@@ -89,14 +91,20 @@ class Made:
             _ADD_MAKERS.run(self._connection, [*new, *{(key_id, "") for key_id, _ in new}])
             numbers = _MAKER_IDS.run(self._connection, list(new))
             self._maker_ids |= {(key_id, team_id): number for key_id, team_id, number in numbers}
-        added = [(id_hash(one), self._maker_ids[maker], day) for ids, maker, day in found for one in ids]
-        _ADD_MADE.run(self._connection, added)
+        self._lately.add([(id_hash(one), self._maker_ids[maker], day) for ids, maker, day in found for one in ids])
+
+    def tidy(self) -> None:
+        self._lately.tidy()
+
+    def _place(self, entries: Sequence[Entry]) -> None:
+        _ADD_MADE.run(self._connection, entries)
 
     def makers_of(self, intents: Sequence[Intent]) -> dict[str, Maker | None]:
         """Who made what the intents refer to, as far as it is known; None = it is nobody's."""
         hashes = {one: id_hash(one) for intent in intents for one in intent.references}
         if not hashes:
             return {}
+        self._lately.put_in_place(hashes.values())
         known = {
             found: None if key_id is None else Maker(key_id, team_id or None)
             for found, key_id, team_id in _MAKERS.run(self._connection, [(one,) for one in hashes.values()])

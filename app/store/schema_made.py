@@ -5,7 +5,7 @@ Conventions as in `schema`, which has the rest. A row is some twenty bytes: answ
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Text, UniqueConstraint
+from sqlalchemy import Column, ForeignKey, LargeBinary, Text, UniqueConstraint
 
 from app.store.schema import Whole, strict_table
 
@@ -24,4 +24,12 @@ made = strict_table(
     Column("id_hash", Whole, primary_key=True, autoincrement=False),  # `rows.id_hash`
     Column("maker_id", Whole),
     Column("made_on", Whole, nullable=False),  # days since 1970, UTC
+)
+
+# What was made and has not come to its place in `made` yet, in the order in which it was told: a row is what one
+# transaction told, packed as `made_lately` has it.
+made_lately = strict_table(
+    "made_lately",
+    Column("seq", Whole, primary_key=True),
+    Column("entries", LargeBinary, nullable=False),
 )

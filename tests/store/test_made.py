@@ -17,6 +17,7 @@ from app.accounts.keyring import Keyring
 from app.core.clock import now, to_ms
 from app.core.owners import KeyChange
 from app.core.records import Admitted, Intent, Outcome, Reading, ReferenceRules, Settlement, State
+from app.store import made_lately
 from app.store.engine import open_store
 from app.store.made import DAY_MS, SWEPT_MAX, Sweep
 from app.store.port import Store
@@ -281,8 +282,11 @@ async def test_what_is_old_is_let_go_of(path: Path) -> None:
     await store.aclose()
 
 
-async def test_the_sweep_goes_round_through_everything(store: Store, alice: Holder) -> None:
+async def test_the_sweep_goes_round_through_everything(
+    store: Store, alice: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some rows at a time, from the least hash to the greatest and again; what is new stays."""
+    monkeypatch.setattr(made_lately, "WAITING_MAX", 0)
     ids = [f"msg_{number}" for number in range(2 * SWEPT_MAX + 500)]
     await makes(store, alice, "resp_1", *ids)
     sweep, today = Sweep(10), to_ms(now())

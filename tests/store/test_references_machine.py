@@ -20,6 +20,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from app.accounts.keyring import Keyring
 from app.core.owners import KeyChange
 from app.core.records import Admitted, Intent, ReferenceRules, RefusalReason, Refused
+from app.store import made_lately
 from app.store.engine import open_store
 from app.store.port import Store
 from tests.scratch import SCRATCH
@@ -39,6 +40,8 @@ class ReferencesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(made_lately, "WAITING_MAX", 3)  # so that some have their place and some wait for it
         self.loop = asyncio.new_event_loop()
         self.directory = Path(tempfile.mkdtemp(prefix="irg-references-", dir=SCRATCH))
         self.path, self.crashes = self.directory / "0" / "gateway.db", 0
@@ -51,6 +54,7 @@ class ReferencesMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.run(self.store.aclose())
         self.run(self.loop.shutdown_default_executor())
         self.loop.close()

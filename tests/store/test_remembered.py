@@ -105,7 +105,7 @@ COMPARED = dict.fromkeys(
         *("calendar", "refusals", "refusal_counts", "made", "makers"),
     ),
     "*",
-) | {"alerts": "at, kind, subject, facts"}
+) | {"alerts": "at, kind, subject, facts", "made_lately": "entries"}
 
 # --- what may happen -----------------------------------------------------------------------
 
