@@ -66,6 +66,14 @@ BOUNDS = (
         ("tests/store/test_made.py",),
     ),
     Mutant(
+        "what was made is let go of before it has its place",
+        "what a key made is its own, whatever crashes",
+        "app/store/made_lately.py",
+        "self._connection.execute(_LET_GO, (self._told_before,))",
+        "self._connection.execute(_LET_GO, (2**62,))",
+        ("tests/store/test_made_lately.py",),
+    ),
+    Mutant(
         "what a key was told in two teams is lost to it",
         "a key that moves keeps what it made",
         MADE,
