@@ -170,13 +170,12 @@ class Front:
         self._endpoint = endpoint
         self._app = app
 
-    async def __call__(
+    def __call__(
         self, scope: Scope, receive: Callable[..., Awaitable[Any]], send: Callable[..., Awaitable[Any]]
-    ) -> None:
+    ) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] == "POST" and scope.get("raw_path") in PATHS:
-            await self._endpoint(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._endpoint(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 async def healthz() -> dict[str, str]:

@@ -224,6 +224,7 @@ def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol])
     return uvicorn.Config(
         gateway.app,
         http=protocol,
+        interface="asgi3",
         ws="none",
         lifespan="off",
         loop="auto",

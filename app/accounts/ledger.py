@@ -29,7 +29,7 @@ class Ledger:
     def settle(self, settlement: Settlement) -> Awaitable[None]:
         """Done: the cost is committed or in the spool on disk. Raises, awaited: `LedgerLost`.
 
-        It is queued as soon as it is awaited: cancelling that does not take it back. A closed row stays as it is.
+        It is queued at once: cancelling that does not take it back. A closed row stays as it is.
         """
         return self._store.settle(_sound(settlement), self._settle_wait_seconds)
 

@@ -87,6 +87,7 @@ _BLANKS = b" \t"  # around a value they are no part of it (RFC 9110 §5.5); with
 _CONTROL = bytes({*range(0x20), 0x7F} - {0x09})  # RFC 9110 §5.5: none of them belongs into a value, but for the tab
 _TEAM_KEY = re.compile(rb"irg_[0-9a-z]{20}")  # more than is ever shown of one, in lower case
 _SHORT_KEY_BYTES = 20  # the encoded forms of a shorter key would be found by chance
+_REQUEST_ID = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 200
 
 
@@ -126,27 +127,25 @@ def upstream_request_headers(
 
 
 def client_response_headers(
-    headers: Headers,
-    *,
-    request_id: str,
-    upstream_id: str | None,
-    upstream_key: bytes | None,
-    replace_ratelimit: bool = False,
-) -> HeaderList:
-    """The head of the client's answer: end-to-end headers of the upstream, and two request ids.
+    headers: Headers, *, request_id: str, upstream_key: bytes | None, replace_ratelimit: bool = False
+) -> tuple[HeaderList, str | None]:
+    """The head of the client's answer: end-to-end headers of the upstream, and two request ids; and the upstream's own
+    id of the request, if it told a usable one.
 
-    `upstream_id`: what `upstream_request_id` says. `upstream_key`: no header that contains it crosses.
-    `replace_ratelimit`: ours stand in for the upstream's.
+    `upstream_key`: no header that contains it crosses. `replace_ratelimit`: ours stand in for the upstream's.
     """
     crossing: HeaderList = []
     dropped: set[bytes] = set()
+    told: list[bytes] = []  # ids of the request
     for name, value in headers:
         known = _for_client(name)
         if known is not None:
             crossing.append((known, value))
-        elif name.lower() == b"connection":
+        elif (lowered := name.lower()) == _REQUEST_ID:
+            told.append(value)
+        elif lowered == b"connection":
             dropped |= _nominated(((b"connection", value),))
-        elif name.lower() == b"transfer-encoding":
+        elif lowered == b"transfer-encoding":
             dropped.add(b"content-length")  # then it says nothing (RFC 9112 §6.3)
     if dropped or replace_ratelimit:
         crossing = [
@@ -154,21 +153,18 @@ def client_response_headers(
             for name, value in crossing
             if name not in dropped and not (replace_ratelimit and name.startswith(_RATELIMIT))
         ]
-    if not _are_clean(crossing, upstream_key):
+    upstream_id = told[0] if told and _may_be_id(told[0]) else b""
+    if not _are_clean([*crossing, (_REQUEST_ID, upstream_id)], upstream_key):
         crossing = [header for header in crossing if _are_clean((header,), upstream_key)]
+        upstream_id = upstream_id if _are_clean(((_REQUEST_ID, upstream_id),), upstream_key) else b""
     ours = request_id.encode("ascii")
-    crossing.append((b"x-request-id", upstream_id.encode("ascii") if upstream_id is not None else ours))
+    crossing.append((_REQUEST_ID, upstream_id or ours))
     crossing.append((b"x-irg-request-id", ours))
-    return crossing
+    return crossing, upstream_id.decode("ascii") or None
 
 
-def upstream_request_id(headers: Headers, upstream_key: bytes | None = None) -> str | None:
-    """The upstream's own id of the request, if it told a usable one (which the key is not)."""
-    for name, value in headers:
-        if name.lower() == b"x-request-id":
-            usable = 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii()
-            return value.decode("ascii") if usable and _are_clean(((name, value),), upstream_key) else None
-    return None
+def _may_be_id(value: bytes) -> bool:
+    return 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii()
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ Source: the ULID specification (github.com/ulid/spec).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -88,11 +89,17 @@ def _random_tail() -> int:
 def _encode(stamp: int, tail: int) -> str:
     """10 characters of time, 16 of tail; two at a time, written out because each request needs one."""
     pairs = _PAIRS
-    time = (
+    return (
+        f"{_time_text(stamp)}{pairs[tail >> 70]}{pairs[tail >> 60 & 1023]}{pairs[tail >> 50 & 1023]}"
+        f"{pairs[tail >> 40 & 1023]}{pairs[tail >> 30 & 1023]}{pairs[tail >> 20 & 1023]}{pairs[tail >> 10 & 1023]}"
+        f"{pairs[tail & 1023]}"
+    )
+
+
+@functools.lru_cache(maxsize=4)  # ids of one millisecond are made one after another
+def _time_text(stamp: int) -> str:
+    pairs = _PAIRS
+    return (
         f"{pairs[stamp >> 40]}{pairs[stamp >> 30 & 1023]}{pairs[stamp >> 20 & 1023]}"
         f"{pairs[stamp >> 10 & 1023]}{pairs[stamp & 1023]}"
-    )
-    return (
-        f"{time}{pairs[tail >> 70]}{pairs[tail >> 60 & 1023]}{pairs[tail >> 50 & 1023]}{pairs[tail >> 40 & 1023]}"
-        f"{pairs[tail >> 30 & 1023]}{pairs[tail >> 20 & 1023]}{pairs[tail >> 10 & 1023]}{pairs[tail & 1023]}"
     )

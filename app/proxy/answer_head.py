@@ -13,12 +13,11 @@ from app.proxy.upstream.port import Answer, Framing
 
 
 def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *, closing: bool) -> HeaderList:
-    """The head for the client: what may cross of the upstream's, and ours."""
+    """The head for the client: what may cross of the upstream's, and ours. The exchange learns the upstream's id."""
     allowances = exchange.admitted.allowances if exchange.admitted is not None else NO_ALLOWANCES
-    headers = client_response_headers(
+    headers, exchange.upstream_id = client_response_headers(
         answer.headers,
         request_id=exchange.request_id,
-        upstream_id=exchange.upstream_id,
         upstream_key=secret,
         replace_ratelimit=has_rate(allowances),
     )

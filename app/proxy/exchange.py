@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from app.accounts.ledger import Ledger
 from app.accounts.pricing import Pricing
 from app.core.errors import ApiError, invalid_api_key, model_not_allowed, response_not_found
-from app.core.headers import upstream_request_id
 from app.core.ids import new_id
 from app.core.records import Admitted, Intent, Outcome, Reading, RefusalReason, Refused, Settlement
 from app.core.refusals import limit_error
@@ -109,7 +108,7 @@ class Exchange:
         self._ledger = ledger
         self._inflight = inflight
         self._gone = gone
-        self._upstream_key = upstream_key  # what must not be taken for the upstream's request id
+        self._upstream_key = upstream_key  # what nothing that is told may be named by
         self._timer: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
         self._ttfb_ms: int | None = None
@@ -185,7 +184,6 @@ class Exchange:
         finally:
             self._opening = None
         self._ttfb_ms = self._elapsed_ms()
-        self.upstream_id = upstream_request_id(answer.headers, self._upstream_key)
         if self.aborted is not None:
             answer.abort()
         return answer

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -115,10 +115,10 @@ class SqliteStore:
             self._patience.end(asked)
         return verdict
 
-    async def settle(self, settlement: Settlement, wait_seconds: float) -> None:
+    def settle(self, settlement: Settlement, wait_seconds: float) -> Awaitable[None]:
         if self._closed:
             raise LedgerLost("the ledger is closed")
-        await self._writer.submit(settlement, wait_seconds=wait_seconds)
+        return self._writer.submit(settlement, wait_seconds=wait_seconds)
 
     async def change(self, change: Callable[..., T], *values: Any) -> T:
         self._refuse_if_closed()

@@ -5,7 +5,7 @@ Lives here: what the accounts may expect of any store. Lives elsewhere: how SQLi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -129,10 +129,9 @@ class Store(Protocol):
         """Decides over an intent and, if admitted, writes its open row, in one transaction."""
         ...
 
-    async def settle(self, settlement: Settlement, wait_seconds: float) -> None:
-        """Closes an open row (a closed one is left alone); after the wait, in the spool instead.
-
-        Raises: `LedgerLost` when neither took it.
+    def settle(self, settlement: Settlement, wait_seconds: float) -> Awaitable[None]:
+        """Closes an open row (a closed one is left alone); after the wait, in the spool instead. It is queued at once:
+        await that it is done. Raises: `LedgerLost` when neither took it.
         """
         ...
 

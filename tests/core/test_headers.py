@@ -16,7 +16,6 @@ from app.core.headers import (
     client_response_headers,
     may_be_forwarded,
     upstream_request_headers,
-    upstream_request_id,
 )
 from app.core.keys import new_secret
 from tests.core.header_lists import NAMES, header_lists, is_one_line, nominated_by
@@ -39,10 +38,13 @@ def _down(headers: HeaderList, key: bytes | None = UPSTREAM_KEY, *, replace_rate
     return client_response_headers(
         headers,
         request_id=OURS,
-        upstream_id=upstream_request_id(headers, key),
         upstream_key=key,
         replace_ratelimit=replace_ratelimit,
-    )
+    )[0]
+
+
+def _told_id(headers: HeaderList, key: bytes | None = UPSTREAM_KEY) -> str | None:
+    return client_response_headers(headers, request_id=OURS, upstream_key=key)[1]
 
 
 # --- to the upstream ---------------------------------------------------------------------
@@ -292,7 +294,7 @@ def test_the_upstreams_request_id_is_shown_and_kept_if_it_is_one(value: bytes, u
     """Else the client sees ours, and the ledger keeps none; in the key's place nothing is ever kept."""
     headers = [(b"X-Request-Id", value), (b"x-request-id", b"second")]
     expected = value.decode("latin-1") if usable else None
-    assert upstream_request_id(headers, UPSTREAM_KEY) == expected
+    assert _told_id(headers) == expected
     shown = value if usable else OURS.encode()
     assert _down(headers) == [(b"x-request-id", shown), (b"x-irg-request-id", OURS.encode())]
 
@@ -300,7 +302,7 @@ def test_the_upstreams_request_id_is_shown_and_kept_if_it_is_one(value: bytes, u
 def test_without_an_upstream_id_ours_stands_in_both_places() -> None:
     """The SDKs show `x-request-id`; it always leads to a ledger entry."""
     assert _down([]) == [(b"x-request-id", OURS.encode()), (b"x-irg-request-id", OURS.encode())]
-    assert upstream_request_id([]) is None
+    assert _told_id([]) is None
 
 
 @pytest.mark.parametrize("value", [b"application/json ", b" application/json", b"application/json\t \t"])

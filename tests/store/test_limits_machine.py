@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,7 +69,7 @@ class LimitsMachine(RuleBasedStateMachine):
         self.run(self.ledger.open(zone="Europe/Berlin"))
         self.books = Books(self.ledger.zone, self.ledger.counting)
 
-    def run(self, what: Coroutine[Any, Any, T]) -> T:
+    def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
 
     def teardown(self) -> None:

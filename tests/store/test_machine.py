@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +71,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.known: dict[str, ModelKey] = {}
         self.expected: dict[str, tuple[State, int | None]] = {}
 
-    def run(self, what: Coroutine[Any, Any, T]) -> T:
+    def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
 
     def teardown(self) -> None:

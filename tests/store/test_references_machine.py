@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -50,7 +50,7 @@ class ReferencesMachine(RuleBasedStateMachine):
         self.teams: dict[str, str | None] = dict.fromkeys(NAMES)
         self.told: dict[str, set[tuple[str, str | None]]] = {}  # id → (who was told it, the team at that time)
 
-    def run(self, what: Coroutine[Any, Any, T]) -> T:
+    def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
 
     def teardown(self) -> None:

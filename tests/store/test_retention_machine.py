@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +62,7 @@ class RetentionMachine(RuleBasedStateMachine):
         self.booked: dict[str, Booked] = {}
         self.ledger = OldLedger(self.directory / "0" / "gateway.db", "2026-10-31T22:00")
 
-    def run(self, what: Coroutine[Any, Any, T]) -> T:
+    def run(self, what: Awaitable[T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(what, 30))
 
     def teardown(self) -> None:

@@ -212,20 +212,21 @@ class Cycle:
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[status]]
         for name, value in headers:
-            known = _checked(name)
-            if known in _FRAMING:
-                self._frame(known, value)
-            lines.append(b"%b: %b\r\n" % (known, value))
+            begins, framing = _line(name)
+            if framing is not None:
+                self._frame(framing, value)
+            parts += (begins, value, b"\r\n")
         if not self.keep_alive and not self._tells_close:
-            lines.append(b"connection: close\r\n")
+            parts += _CLOSE_LINE
         if self._left is None and not (self._chunked or self._is_head or status in (204, 304)):
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):
+            parts += _CHUNKED_LINE
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        lines = (len(parts) - 2) // 3 + 2  # status, headers, the empty one
+        if len(head) - len(head.translate(None, _CONTROL)) != 2 * lines:
             raise RuntimeError("Invalid HTTP header value.")
         if self._left is not None and not self._chunked:
             self._head = head
@@ -278,11 +279,14 @@ class Cycle:
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_CLOSE_LINE = (b"connection: ", b"close", b"\r\n")
+_CHUNKED_LINE = (b"transfer-encoding: ", b"chunked", b"\r\n")
 
 
 @functools.lru_cache(maxsize=512)  # a few dozen names come with every answer
-def _checked(name: bytes) -> bytes:
-    """The name in lower case. Raises: `RuntimeError`."""
+def _line(name: bytes) -> tuple[bytes, bytes | None]:
+    """What a header's line begins with; its name, if it says where an answer ends. Raises: `RuntimeError`."""
     if _BAD_IN_NAME.search(name):
         raise RuntimeError("Invalid HTTP header name.")
-    return name.lower()
+    name = name.lower()
+    return name + b": ", name if name in _FRAMING else None
