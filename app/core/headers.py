@@ -144,7 +144,7 @@ def client_response_headers(
         elif (lowered := name.lower()) == _REQUEST_ID:
             told.append(value)
         elif lowered == b"connection":
-            dropped |= _nominated(((b"connection", value),))
+            dropped |= _more_of_this_hop(value)
         elif lowered == b"transfer-encoding":
             dropped.add(b"content-length")  # then it says nothing (RFC 9112 §6.3)
     if dropped or replace_ratelimit:
@@ -184,6 +184,12 @@ def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     return frozenset(token.strip().lower() for value in values for token in value.split(b","))
 
 
+@functools.lru_cache(maxsize=64)  # mostly it is `keep-alive` alone
+def _more_of_this_hop(connection: bytes) -> frozenset[bytes]:
+    """What a Connection header declares to be of this hop only, beside what is so in any case."""
+    return _nominated(((b"connection", connection),)) - HOP_BY_HOP
+
+
 def _are_harmless(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """No value is malformed or carries a team key."""
     text = b" ".join([value for _, value in headers])
@@ -203,7 +209,7 @@ def _shows(text: bytes, key: bytes) -> bool:
         return False
     lowered = text.lower()
     for form in forms:  # noqa: SIM110 - see above
-        if form in lowered:
+        if lowered.find(form) >= 0:  # `in` would first take the form for a number, and make an error of that
             return True
     return False
 

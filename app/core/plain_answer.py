@@ -104,7 +104,7 @@ def _read(text: Bytes, response: Bytes | msgspec.Raw | None = None) -> Reading:
     errors."""
     answer = _answer.decode(text if response is None else response)
     once = text.count(b'"usage"') == 1 and text.count(b'"cost"') == 2
-    if not once or _ESCAPED_LETTER in text or answer.status != "completed":
+    if not once or text.find(_ESCAPED_LETTER) >= 0 or answer.status != "completed":
         raise _Odd
     usage = answer.usage
     taken_in, put_out = usage.input_tokens_details or _NO_DETAILS, usage.output_tokens_details or _NO_DETAILS

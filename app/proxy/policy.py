@@ -137,7 +137,7 @@ async def _references(body: bytes) -> dict[str, str]:
 
 
 def _policy(fields: dict[str, bytes], references: dict[str, str], prompt_tokens: int) -> Policy:
-    previous = _text(fields, "previous_response_id")
+    previous = _text(fields, "previous_response_id") if "previous_response_id" in fields else None
     if previous is not None:
         references = {previous: "previous_response_id", **references}
     model = _text(fields, "model")
@@ -153,11 +153,11 @@ def _policy(fields: dict[str, bytes], references: dict[str, str], prompt_tokens:
     store = _value(fields, "store")
     return Policy(
         model=model,
-        stream=bool(_flag(fields, "stream")),
+        stream="stream" in fields and bool(_flag(fields, "stream")),
         previous_response_id=previous,
         conversation=None if conversation == b"null" else conversation,
-        max_output_tokens=_count(fields.get("max_output_tokens", b"")),
-        background=bool(_flag(fields, "background")),
+        max_output_tokens=_count(fields["max_output_tokens"]) if "max_output_tokens" in fields else None,
+        background="background" in fields and bool(_flag(fields, "background")),
         store=store if isinstance(store, bool) else None,
         references=references,
         prompt_tokens=prompt_tokens,
