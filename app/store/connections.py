@@ -88,6 +88,7 @@ class WritingConnection:
         self._open: tuple[Connection, sqlite3.Connection] | None = None
         self._patient = True  # what the open connection's pragmas say
         self._begun_behind: int | None = None  # the checkpoint behind which the log has begun anew, by its time
+        self._seen: os.stat_result | None = None  # the file just now, for the transaction that is about to begin
         self._version: int | None = None
         self.generation = 0  # grows with every opening: what was read over an earlier one may be stale
 
@@ -115,7 +116,7 @@ class WritingConnection:
         If not `patient`, it waits neither for another process's lock nor for a checkpoint, and, where `commits_at_once`
         said so, not for the disk: let a patient one come soon.
         """
-        there = _stat(self._path)
+        there, self._seen = self._seen or _stat(self._path), None
         if there is None or _identity(there) != self._identity:
             raise DatabaseGone(f"{self._path} was moved, removed or replaced; put it back, or restart")
         raw = self.raw
@@ -134,10 +135,12 @@ class WritingConnection:
         """Whether the next commit waits for no disk, if it is not `patient`.
 
         The first one behind a checkpoint does: it begins the log anew, whose header must be on the disk before the
-        rest. Nothing but a checkpoint writes into the database's own file, so that file's time tells of one.
+        rest. Nothing but a checkpoint writes into the database's own file, so that file's time tells of one. Ask it
+        right before that commit's transaction, which takes the same look at the file for its own.
         """
         there = None if self._syncs_always or self._open is None else _stat(self._path)
-        return there is not None and there.st_mtime_ns == self._begun_behind
+        self._seen = there if there is not None and there.st_mtime_ns == self._begun_behind else None
+        return self._seen is not None
 
     def _set_patience(self, raw: sqlite3.Connection, *, patient: bool) -> None:
         raw.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000) if patient else 0}")

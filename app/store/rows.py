@@ -19,6 +19,8 @@ from app.core.records import Intent, Refused, Settlement
 
 TEXT_CHARACTERS_MAX = 512
 
+_SHA256 = hashlib.sha256()
+
 # No answer has more tokens; sums of such counts stay far from 64 bits.
 TOKENS_MAX = 10**12
 
@@ -90,7 +92,9 @@ def made_ids(settlement: Settlement) -> tuple[str, ...]:
 
 def id_hash(text: str) -> int:
     """What stands for an id: 64 bits of its SHA-256. Two ids that share them would belong to nobody."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big", signed=True)
+    digest = _SHA256.copy()  # a new one would have OpenSSL look for the function by its name, each time
+    digest.update(text.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest()[:8], "big", signed=True)
 
 
 def storable(text: str | None) -> str | None:

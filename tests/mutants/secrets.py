@@ -53,7 +53,7 @@ SECRETS = (
         "a reflected key passes in a body",
         "the upstream key never leaves",
         "app/proxy/downstream.py",
-        "        if self._secret is not None and self._secret in body:\n",
+        "        if self._secret is not None and body.find(self._secret) >= 0:\n",
         "        if self._secret is None:\n",
         ("tests/proxy/test_reflected_key.py",),
     ),
