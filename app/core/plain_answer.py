@@ -76,13 +76,17 @@ class _Odd(Exception):
     """Not as nearly all answers are."""
 
 
+# How that shows. (`UnicodeDecodeError`: broken UTF-8 in a member that is named here.)
+_ODD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, _Odd)
+
+
 def plain_body(text: Bytes) -> Reading | None:
     """What `costs.read_body` says of a whole JSON body; None: ask it."""
     if len(text) > DECODED_BYTES_MAX:
         return None
     try:
         return _read(text)
-    except (msgspec.MsgspecError, RecursionError, _Odd):
+    except _ODD:
         return None
 
 
@@ -95,7 +99,7 @@ def plain_event(text: Bytes) -> EventReading | None:
         if event.type != "response.completed" or len(_RESPONSE.findall(text)) != 1:
             return None
         return EventReading(event.type, _read(text, event.response))
-    except (msgspec.MsgspecError, RecursionError, _Odd):
+    except _ODD:
         return None
 
 

@@ -27,6 +27,8 @@ VALUES = [
     *(str(10**18 - 1), str(10**18), '""', '"0.0001"', '"x"', '"\\u00e9"', '"\\ud800"', '"\x01"', "{}", "[]", "[1]"),
     *('{"cost":1}', '{"cached_tokens":3}', '[{"id":"a","container_id":"b"},{"id":"a"}]', '[{"id":1}]', '"failed"'),
 ]
+STRINGS = [b'"response.completed"', b'"resp_1"', b'"openai/gpt-4o-mini"', b'"completed"']
+
 MEMBERS = [
     *("cost", "usage", "id", "model", "status", "error", "output", "choices", "response", "type", "c\\u006fst"),
     *(
@@ -72,7 +74,30 @@ def answers(draw: st.DrawFn, plain: str) -> bytes:
             json.loads(text, strict=False)
         except ValueError:
             break
-    return text.encode() + draw(st.sampled_from([b"", b"", b" ", b"\xff", b"{}"]))
+    return draw(broken(text.encode())) + draw(st.sampled_from([b"", b"", b" ", b"\xff", b"{}"]))
+
+
+@st.composite
+def broken(draw: st.DrawFn, text: bytes) -> bytes:
+    """The same, or with a byte more or another one: often in a string, where broken UTF-8 is let pass."""
+    byte = draw(st.sampled_from([b"\x80", b"\xff", b"\0", b"x"]))
+    places = [at + 1 for name in STRINGS if (at := text.find(name)) >= 0] + [draw(st.integers(0, len(text)))]
+    at = draw(st.sampled_from(places))
+    kind = draw(st.sampled_from(["whole", "other", "more"]))
+    return text if kind == "whole" else text[:at] + byte + text[at + (kind == "other") :]
+
+
+def test_broken_text_is_left_to_the_careful_reader() -> None:
+    """Which lets it pass: the answer has a cost."""
+    for name in STRINGS:
+        text = EVENT.encode().replace(name, name[:1] + b"\x80" + name[1:], 1)
+        assert plain_event(text) is None
+        assert careful(read_event, text) is not None
+    text = PLAIN.encode().replace(b'"resp_1"', b'"\x80resp_1"', 1)
+    assert plain_body(text) is None
+    told = careful(read_body, text)
+    assert isinstance(told, Reading)
+    assert told.cost_known
 
 
 @settings(max_examples=1500)
