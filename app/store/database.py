@@ -72,6 +72,11 @@ class Database:
                 self._batch = None  # it remembers what was never committed
             raise
 
+    @property
+    def remembers(self) -> bool:
+        """What transactions need to know is in memory; else the next one reads it, what was made lately included."""
+        return self._batch is not None and self._batch[0] == self.connection.generation
+
     def _present_batch(self) -> LedgerBatch:
         if self._batch is None or self._batch[0] != self.connection.generation:
             batch = LedgerBatch(self.connection.raw, self.connection.sql, self.instance_id, self._calendar)

@@ -1,5 +1,7 @@
 """Who made what: noted with the settlement, read with the admission, let go of when it is old.
 
+What was made lately has its place in `made` by and by (`made_lately`), at once when it is asked for.
+
 Called by the batch and the heartbeat, in the writer's transactions. An id that the upstream told to one key is
 that key's; from the moment when another is told the same it is nobody's. What a key was told in two teams is its own
 alone: the one team must not read what it adds in the other.
@@ -57,7 +59,7 @@ _ADD_MADE = Hot(
         index_elements=["id_hash"],
         set_={
             "maker_id": case((made.c.maker_id == _added.excluded.maker_id, made.c.maker_id), else_=_KEY_ALONE),
-            "made_on": _added.excluded.made_on,
+            "made_on": func.max(made.c.made_on, _added.excluded.made_on),  # one may be written again behind a later one
         },
     ),
     3,
@@ -80,6 +82,7 @@ class Made:
         self._lately = MadeLately(connection, self._place)
 
     def forget(self) -> None:
+        """Not what was made lately: nobody else writes that, and it is long."""
         self._maker_ids.clear()
 
     def note(self, made_by: Iterable[tuple[tuple[str, ...], str, str | None, int]]) -> None:
@@ -94,13 +97,15 @@ class Made:
         self._lately.add([(id_hash(one), self._maker_ids[maker], day) for ids, maker, day in found for one in ids])
 
     def tidy(self) -> None:
-        self._lately.tidy()
+        """Puts some of what was made lately in its place."""
+        self._lately.place_some()
 
     def _place(self, entries: Sequence[Entry]) -> None:
         _ADD_MADE.run(self._connection, entries)
 
     def makers_of(self, intents: Sequence[Intent]) -> dict[str, Maker | None]:
-        """Who made what the intents refer to, as far as it is known; None = it is nobody's."""
+        """Who made what the intents refer to, as far as it is known; None = it is nobody's. What of it was made lately
+        is put in its place before."""
         hashes = {one: id_hash(one) for intent in intents for one in intent.references}
         if not hashes:
             return {}

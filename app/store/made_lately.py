@@ -2,9 +2,10 @@
 
 A place in `made` is told by a hash: there at once, each id would write a page of its own (of the 124 pages that a
 commit of 64 requests wrote, 70 were these). So what a transaction tells is a row at the end of `made_lately`, and
-is kept in memory, each id in a drawer by the first bits of its hash. When there are many, the next drawer is put in its
+is kept in memory, each id in a bucket by the first bits of its hash. When there are many, the next bucket is put in its
 place: its ids are neighbours there. So it goes round and round; what was told before a round began is in its place when
-it ends, and let go of here.
+it ends, and let go of here. Each row holds how many buckets had been placed before: whoever reads the table again knows
+what still waits, and goes on there. (What he places once more changes nothing.)
 
 Called by `made`, in the writer's transactions. What is in memory is what those have written: it does not outlive one
 that failed (no batch does), and is read from the table again.
@@ -15,82 +16,103 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 
 # [hash, maker, day]
 Entry = tuple[int, int, int]
 
-# So many ids wait, some four mebibytes; the more there are, the more of a drawer stand on one page.
+# So many ids wait, packed in less than a mebibyte; the more there are, the more ids of a bucket stand on one page. The
+# table has up to five times as many: those of two rounds.
 WAITING_MAX = 32 * 1024
-DRAWERS = 2048  # so that putting one in its place takes a request a tenth of a millisecond
+BUCKETS = 2048  # so that a request that is alone puts a few dozen ids in their place at a time, not thousands
+
+# Where more wait, so many above twice what is added are put in their place with it: not all of them at once.
+AHEAD_MIN = 64
 
 # So many are put in their place at a heartbeat, if there are.
-TIDIED_MIN = 256
+HEARTBEAT_MIN = 256
 
-_SHIFT = 64 - DRAWERS.bit_length() + 1
+_SHIFT = 64 - BUCKETS.bit_length() + 1
 
-_PACKED = struct.Struct("<qII")
+_PACKED = struct.Struct("<qqq")
 
-_ADD = "INSERT INTO made_lately (entries) VALUES (?)"
-_READ = "SELECT entries FROM made_lately ORDER BY seq"
+_ADD = "INSERT INTO made_lately (placed, entries) VALUES (?, ?)"
+_READ = "SELECT seq, placed, entries FROM made_lately ORDER BY seq"
 _LAST = "SELECT coalesce(max(seq), 0) FROM made_lately"
+_LAST_PLACED = "SELECT coalesce(max(placed), 0) FROM made_lately WHERE seq = (SELECT max(seq) FROM made_lately)"
 _LET_GO = "DELETE FROM made_lately WHERE seq <= ?"
 
 
+def packed(entries: Iterable[Entry]) -> bytes:
+    """As a row has them."""
+    return b"".join([_PACKED.pack(*entry) for entry in entries])
+
+
 class MadeLately:
-    """`place`: writes entries into `made`; one that is there already changes nothing."""
+    """Make it in a transaction. `place`: writes entries into `made`; one that is there already changes nothing."""
 
     def __init__(self, connection: sqlite3.Connection, place: Callable[[Sequence[Entry]], None]) -> None:
         self._connection = connection
         self._place = place
-        self._drawers: list[list[Entry]] = []  # none: not read yet
+        self._buckets = [bytearray() for _ in range(BUCKETS)]  # of packed entries
         self._waiting = 0
-        self._next = 0
-        self._told_before = 0  # the round began: the last row's number
+        self._told_before = 0  # the last row's number when the round began
+        (self._placed,) = connection.execute(_LAST_PLACED).fetchone()  # buckets, since there is anything
+        self._read()
 
     def add(self, entries: Sequence[Entry]) -> None:
-        self._read()
-        self._connection.execute(_ADD, (b"".join([_PACKED.pack(*entry) for entry in entries]),))
-        self._keep(entries)
-        while self._waiting > WAITING_MAX:
-            self._go_on()
-
-    def tidy(self) -> None:
-        """Goes on a little, also where nothing new is made; in the end nothing waits, and the table is empty."""
-        self._read()
+        row = packed(entries)
+        self._connection.execute(_ADD, (self._placed, row))
+        for at, (one, _, _) in enumerate(entries):
+            self._keep(one, row[at * _PACKED.size : (at + 1) * _PACKED.size])
         placed = 0
-        while placed < TIDIED_MIN and (self._next or self._waiting or self._told_before):
-            placed += self._go_on()
+        while self._waiting > WAITING_MAX and placed < AHEAD_MIN + 2 * len(entries):
+            placed += self._place_next()
+
+    def place_some(self) -> None:
+        """Goes on a little, also where nothing new is made; in the end nothing waits, and the table is empty."""
+        placed = 0
+        while placed < HEARTBEAT_MIN and (self._placed % BUCKETS or self._waiting or self._told_before):
+            placed += self._place_next()
 
     def put_in_place(self, hashes: Iterable[int]) -> None:
-        """Whatever waits of these. Its rows stay: should they be read again, they change nothing."""
-        self._read()
-        wanted = frozenset(hashes)
-        found = [entry for one in wanted for entry in self._drawers[one >> _SHIFT] if entry[0] == one]
+        """Whatever waits of these."""
+        found: list[Entry] = []
+        for one in frozenset(hashes):
+            bucket = self._buckets[one >> _SHIFT]
+            entries = list(_PACKED.iter_unpack(bucket))
+            its = [entry for entry in entries if entry[0] == one]
+            if its:
+                bucket[:] = packed(entry for entry in entries if entry[0] != one)
+                found += its
+        self._waiting -= len(found)
         self._place(found)
 
-    def _go_on(self) -> int:
-        """Puts the next drawer in its place; returns how many ids were in it."""
-        drawer, self._drawers[self._next] = self._drawers[self._next], []
-        self._waiting -= len(drawer)
-        self._place(sorted(drawer))
-        self._next = (self._next + 1) % DRAWERS
-        if self._next == 0:
+    def _place_next(self) -> int:
+        """Puts the next bucket in its place; returns how many ids were in it."""
+        number = self._placed % BUCKETS
+        # By their hashes alone: what was told last of an id is placed last.
+        entries = sorted(_PACKED.iter_unpack(self._buckets[number]), key=itemgetter(0))
+        self._buckets[number] = bytearray()
+        self._waiting -= len(entries)
+        self._place(entries)
+        self._placed += 1
+        if self._placed % BUCKETS == 0:
             self._connection.execute(_LET_GO, (self._told_before,))
-            self._begin_round()
-        return len(drawer)
+            (self._told_before,) = self._connection.execute(_LAST).fetchone()
+        return len(entries)
 
-    def _keep(self, entries: Sequence[Entry]) -> None:
-        drawers = self._drawers
-        for entry in entries:
-            drawers[entry[0] >> _SHIFT].append(entry)  # of a negative number: from the end
-        self._waiting += len(entries)
+    def _keep(self, one: int, entry: bytes) -> None:
+        self._buckets[one >> _SHIFT] += entry  # of a negative number: from the end
+        self._waiting += 1
 
     def _read(self) -> None:
-        if not self._drawers:
-            self._drawers = [[] for _ in range(DRAWERS)]
-            self._begin_round()
-            for (packed,) in self._connection.execute(_READ):
-                self._keep(list(_PACKED.iter_unpack(packed)))
-
-    def _begin_round(self) -> None:
-        (self._told_before,) = self._connection.execute(_LAST).fetchone()
+        """Whatever has not had its turn since it was told."""
+        round_began = self._placed - self._placed % BUCKETS
+        for seq, placed_before, row in self._connection.execute(_READ):
+            if placed_before < round_began:
+                self._told_before = seq
+            for at, (one, _, _) in enumerate(_PACKED.iter_unpack(row)):
+                turns = ((one >> _SHIFT) - placed_before) % BUCKETS  # until its own
+                if placed_before + turns >= self._placed:
+                    self._keep(one, row[at * _PACKED.size : (at + 1) * _PACKED.size])

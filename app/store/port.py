@@ -130,8 +130,8 @@ class Store(Protocol):
         ...
 
     def settle(self, settlement: Settlement, wait_seconds: float) -> Awaitable[None]:
-        """Closes an open row (a closed one is left alone); after the wait, in the spool instead. It is queued at once:
-        await that it is done. Raises: `LedgerLost` when neither took it.
+        """Closes an open row (a closed one is left alone); after the wait, in the spool instead. The
+        call writes or queues it; await that it is done. Raises, called or awaited: `LedgerLost` when neither took it.
         """
         ...
 

@@ -31,5 +31,6 @@ made = strict_table(
 made_lately = strict_table(
     "made_lately",
     Column("seq", Whole, primary_key=True),
+    Column("placed", Whole, nullable=False),  # how many buckets had been put in their place before
     Column("entries", LargeBinary, nullable=False),
 )

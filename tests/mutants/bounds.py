@@ -37,8 +37,8 @@ BOUNDS = (
         "a due heartbeat waits for a request that is not alone",
         "an instance that serves one request at a time does not seem dead",
         WRITER,
-        "                if is_its_turn and self._is_calm() and",
-        "                if is_its_turn and",
+        "self._database.remembers and self._is_calm() and",
+        "self._database.remembers and",
         ("tests/store/test_alone.py",),
     ),
     Mutant(
@@ -101,8 +101,8 @@ BOUNDS = (
         "strangers take places",
         "who has no key keeps nobody out",
         "app/proxy/exchange.py",
-        "    def __aenter__(self) -> Nothing:\n",
-        "    def __aenter__(self) -> Nothing:\n        self._inflight.enter(self)\n",
+        "    def __aenter__(self) -> _Done:\n",
+        "    def __aenter__(self) -> _Done:\n        self._inflight.enter(self)\n",
         ("tests/proxy/test_limits.py::test_who_is_not_known_yet_holds_no_place",),
     ),
     Mutant(

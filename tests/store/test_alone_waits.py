@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from app.core.records import Admitted, State
 from app.store import connections, writer
@@ -92,6 +93,23 @@ async def test_a_lost_connection_is_opened_anew_by_the_other_thread(store: Store
     await store.settle(settled(intent.request_id), 5)
     assert by_loop[0] is False
     assert (await row(store, intent.request_id)).state is State.SETTLED
+
+
+async def test_behind_a_transaction_that_failed_the_other_thread_reads_anew(store: Store, by_loop: list[bool]) -> None:
+    """What the ledger remembered is gone with it, and may be long: no answer shall wait for that."""
+    alice = await at_rest(store)
+
+    def fail(connection: Connection) -> None:
+        raise ValueError("a fault of ours")
+
+    with pytest.raises(ValueError, match="a fault of ours"):
+        await store.change(fail)
+    by_loop.clear()
+    for _ in range(2):
+        intent = alice.intent()
+        await store.admit(intent)
+        await store.settle(settled(intent.request_id), 5)
+    assert by_loop == [False, True, True, True]
 
 
 async def test_now_and_then_it_is_the_other_threads_turn(

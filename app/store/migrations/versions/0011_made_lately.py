@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.create_table(
         "made_lately",
         sa.Column("seq", WHOLE, nullable=False),
+        sa.Column("placed", WHOLE, nullable=False),
         sa.Column("entries", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_strict=True,
