@@ -8,6 +8,7 @@ and for a whole body.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "respon
 # Of a response that is answered before it is made: `background: true`.
 _STILL_RUNNING = ("queued", "in_progress")
 
-_IDS = ("id", "container_id")
+IDS = ("id", "container_id")  # of an item of the output
 _OUTPUTS = ("output", "choices", "data")
 COUNT_DIGITS_MAX = 18  # they fit every database's integer
 
@@ -171,6 +172,7 @@ def _token_usage(usage: _Object) -> TokenUsage:
 def _count(*stated: Any) -> int | None:
     """The first of them that is a count."""
     for one in stated:
+        # (`-0` is a zero: a decoder of integers takes it for one, too.)
         if isinstance(one, Number) and (one == "-0" or one.isdigit()) and len(one) <= COUNT_DIGITS_MAX:
             return int(one)
     return None
@@ -198,12 +200,16 @@ def _made(output: Any) -> tuple[str, ...]:
     """
     if not isinstance(output, list):
         return ()
+    items = (members for item in output if (members := object_of(item)))
+    return made_of(members.get(name) for members in items for name in IDS)
+
+
+def made_of(ids: Iterable[Any]) -> tuple[str, ...]:
+    """Those of them that may be noted, each once."""
     made: dict[str, None] = {}
-    for item in output:
-        if members := object_of(item):
-            for name in _IDS:
-                if name in members and (one := usable_name(members[name])) is not None:
-                    made[one] = None
+    for stated in ids:
+        if (one := usable_name(stated)) is not None:
+            made[one] = None
     return tuple(made)[:MADE_MAX]
 
 

@@ -203,13 +203,17 @@ def _are_clean(headers: Sequence[tuple[bytes, bytes]], upstream_key: bytes | Non
 
 
 def _shows(text: bytes, key: bytes) -> bool:
-    """Whether a key is there in one of its forms. (A generator in `any` would take as long as the search itself.)"""
+    """Whether a key is there in one of its forms. (A generator in `any` would take as long as the search itself.)
+
+    `find`, here and wherever each request searches bytes: `in` takes what it looks for for a number first, and makes an
+    error of that, 0.1 of 0.3 µs (CPython 3.11, `bytes.__contains__`).
+    """
     forms = _forms(key)
     if len(text) < len(forms[0]):
         return False
     lowered = text.lower()
     for form in forms:  # noqa: SIM110 - see above
-        if lowered.find(form) >= 0:  # `in` would first take the form for a number, and make an error of that
+        if lowered.find(form) >= 0:
             return True
     return False
 

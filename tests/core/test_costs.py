@@ -150,6 +150,12 @@ def test_what_is_no_count_is_not_told(count: str) -> None:
     assert read_body(response(usage_text=stated).encode()).usage == TokenUsage(total_tokens=7)
 
 
+def test_minus_zero_is_a_count() -> None:
+    """It is a zero to everybody who reads integers."""
+    text = body().replace(b'"total_tokens":36', b'"total_tokens":-0')
+    assert read_body(text).usage.total_tokens == 0
+
+
 def test_chat_completions_names_are_a_fall_back() -> None:
     """Some upstreams answer with them."""
     stated = (

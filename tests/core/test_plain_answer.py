@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.costs import EventReading, read_body, read_event
+from app.core.costs import IDS, EventReading, read_body, read_event
 from app.core.document import DECODED_BYTES_MAX, Malformed
-from app.core.plain_answer import plain_body, plain_event
+from app.core.plain_answer import _Item, plain_body, plain_event
 from app.core.records import Cost, Reading, TokenUsage
 from tests.core.answers import CHARGED, TRUE_COST, usage
 
@@ -24,6 +24,7 @@ EVENT = f'{{"type":"response.completed","sequence_number":7,"response":{PLAIN}}}
 
 VALUES = [
     *("null", "true", "0", "-0", "-1", "12", "1.5", "1e2", "0.00001230000", "10000", "10001", "1e-999", "007", "NaN"),
+    *('"é"', '"0,1 €"', '{"é":1}'),
     *(str(10**18 - 1), str(10**18), '""', '"0.0001"', '"x"', '"\\u00e9"', '"\\ud800"', '"\x01"', "{}", "[]", "[1]"),
     *('{"cost":1}', '{"cached_tokens":3}', '[{"id":"a","container_id":"b"},{"id":"a"}]', '[{"id":1}]', '"failed"'),
 ]
@@ -130,6 +131,14 @@ def test_a_plain_answer_is_read() -> None:
     assert plain_event(EVENT.encode()) == ("response.completed", reading)
 
 
+def test_a_charge_that_is_not_told_is_derived() -> None:
+    """As in most streams."""
+    told = plain_event(EVENT.replace(f',"cost":{CHARGED}', "").encode())
+    assert told is not None
+    assert told == careful(read_event, EVENT.replace(f',"cost":{CHARGED}', "").encode())
+    assert told.reading.charged_derived
+
+
 def test_what_an_answer_made_is_told_once() -> None:
     """In its order, and no name that no ledger should hold."""
     output = '[{"id":"b"},{"id":"a","container_id":"c"},{"id":"b"},{"id":"x\\n"},{"type":"t"}]'
@@ -147,7 +156,9 @@ def test_what_an_answer_made_is_told_once() -> None:
         (f'"cost":{CHARGED}', f'"cost":{CHARGED},"cost":1'),
         ('"usage"', '"usage":{"cost":1,"input_tokens":1,"output_tokens":1},"usage"'),
         (f'"cost":{CHARGED}', '"cost":1e-4'),
-        (f',"cost":{CHARGED}', ""),
+        (f'"cost":{CHARGED}', '"cost":"0,1 €"'),
+        (f'"cost":{TRUE_COST}', '"cost":"0,1 €"'),
+        (f',"cost":{TRUE_COST}', ""),
         ('"completed"', '"incomplete"'),
         ('"input_tokens"', '"prompt_tokens"'),
         ('"id"', f'"filler":"{"x" * DECODED_BYTES_MAX}","id"'),
@@ -171,3 +182,8 @@ def test_another_event_is_left_to_the_careful_reader(kind: str) -> None:
 def test_a_response_that_stands_twice_is_left_to_the_careful_reader() -> None:
     """It is seen also where the first of them is something else."""
     assert plain_event(EVENT.replace('"sequence_number":7', '"response" : 1').encode()) is None
+
+
+def test_an_items_ids_are_those_that_the_careful_reader_looks_for() -> None:
+    """A further one must be added to both."""
+    assert _Item.__struct_fields__ == IDS

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.plain_answer import plain_body, plain_event
 from app.core.records import State
 from app.simulator.models import GROUPS
 from app.simulator.request import SIMULATE_HEADER
@@ -68,6 +69,18 @@ async def test_what_the_upstream_says_about_trying_again_crosses(gateway: Gatewa
     for name, headers in RETRIED.items():
         async with gateway.post({"model": name, "input": "?"}, gateway.secrets["alice"]) as reply:
             assert headers.items() <= dict(reply.headers).items(), name
+
+
+async def test_ordinary_answers_are_plain_ones(gateway: GatewayUnderTest) -> None:
+    """The quick reader has them: what left them to the careful one would cost each request, and nobody would notice."""
+    for model in ("openai/gpt-4o-mini", "openai/gpt-5"):
+        body = {"model": model, "input": "Hello"}
+        async with gateway.post(body, gateway.secrets["alice"]) as reply:
+            assert plain_body(await reply.body()) is not None, model
+        async with gateway.post(body | {"stream": True}, gateway.secrets["alice"]) as reply:
+            events = (await reply.body()).split(b"\n\n")
+        (completed,) = [event for event in events if event.startswith(b"event: response.completed\n")]
+        assert plain_event(completed.partition(b"\ndata: ")[2]) is not None, model
 
 
 @pytest.mark.parametrize("name", ["second-answer", "garbage-behind", "length-too-short"])
