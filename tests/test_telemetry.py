@@ -25,7 +25,7 @@ from app.core.clock import format_time
 from app.core.keys import new_secret
 from app.core.records import Admitted, Cost, Intent, Outcome, Reading, Settlement, State, TokenUsage
 from app.settings import Settings
-from app.telemetry.lines import WAITING_MAX
+from app.telemetry.lines import SOON_SECONDS, WAITING_MAX, Lines
 from app.telemetry.rendering import Rendering, time_text
 
 UPSTREAM_KEY = 'sk-upstream/"quoted"-0123456789'
@@ -379,3 +379,47 @@ def test_a_time_in_the_log_is_written_as_everywhere() -> None:
     for at in (0, 999_999, 1_700_000_000_123_999_999, 1_700_000_001_000_000_000, 1_798_761_599_999_999_999):
         expected = format_time(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at // 1000))
         assert time_text(at) == expected
+
+
+WORDS = st.lists(
+    st.sampled_from(["sk-abcdefgh", new_secret().text, "\n", "\u2028", "\x7f", "é", "\ud800", "ok", '"']), max_size=4
+)
+
+
+@given(st.lists(WORDS.map("".join), min_size=1, max_size=5))
+def test_lines_that_are_made_together_are_those_made_one_by_one(words: list[str]) -> None:
+    """Each ends where it ends, and what must not be told is masked in each."""
+    rendering = Rendering(["sk-abcdefgh"])
+    events: list[dict[str, Any]] = [{"event": "request", "model": word} for word in words]
+    together = rendering.lines(dict(event) for event in events)
+    assert together == b"".join(rendering.lines([dict(event)]) for event in events)
+    assert together.count(b"\n") == len(events)
+    assert b"sk-abcdefgh" not in together
+
+
+async def test_a_line_tells_when_the_request_was_closed(log: io.TextIOWrapper) -> None:
+    """Not when it was written."""
+    telemetry.log_request(INTENT, ADMITTED, SETTLED)
+    closed = datetime.now(UTC)
+    await asyncio.sleep(2 * SOON_SECONDS)
+    telemetry.get_logger("test").info("note")
+    line = lines(log)[0]
+    assert datetime.fromisoformat(line["at"].replace("Z", "+00:00")) <= closed
+
+
+def test_a_line_that_cannot_be_made_is_lost_alone() -> None:
+    """Whoever logs next does not meet it."""
+
+    def render(closed: list[Any]) -> bytes:
+        return b"".join(b"%d\n" % (6 // one) for one in closed)
+
+    raw = _Writes()
+    out = Lines(io.TextIOWrapper(io.BufferedWriter(raw)))
+
+    async def tell() -> None:
+        for one in (1, 0, 3):
+            out.write_soon(one, render)
+
+    asyncio.run(tell())
+    out.write(b"note\n")
+    assert raw.written == [b"6\n2\nnote\n"]

@@ -56,7 +56,7 @@ def configure(
     choose(choice)
     if not mostly_silent:
         loaded()
-    lead_to(lines, rendering, told=_LEVELS[level] <= logging.INFO)
+    lead_to(lines, rendering, enabled=_LEVELS[level] <= logging.INFO)
     root = logging.getLogger()
     root.handlers[:] = [_Door()]
     root.setLevel(max(_LEVELS[level], logging.INFO))

@@ -8,8 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, TextIO
 
+# So long a line of a request waits at the most for others, while the loop runs on; and so many wait.
 SOON_SECONDS = 0.01
 WAITING_MAX = 64
+
+Render = Callable[[list[Any]], bytes]
 
 
 class Lines:
@@ -25,38 +28,38 @@ class Lines:
         self._out = out
         self._bytes: BinaryIO | None = getattr(out, "buffer", None)  # UTF-8 whatever the locale says
         self._waiting: list[Any] = []
-        self._rendered: Callable[[list[Any]], bytes] | None = None  # of what waits
-        self._told: asyncio.AbstractEventLoop | None = None  # which loop will write them
+        self._render: Render | None = None  # what makes lines of what waits
+        self._flushing_on: asyncio.AbstractEventLoop | None = None  # which loop will write them
         self._lock = threading.RLock()  # what a write sets off (a collection of garbage) may be told, too
 
     def write(self, line: bytes) -> None:
         with self._lock:
             self._flush(line)
 
-    def write_soon(self, told: Any, rendered: Callable[[list[Any]], bytes]) -> None:
-        """Writes what `rendered` makes of all that was told so, within `SOON_SECONDS`; where no loop runs, at once."""
+    def write_soon(self, what: Any, render: Render) -> None:
+        """Writes what `render` makes of all that was given so, within `SOON_SECONDS`; where no loop runs, at once."""
         with self._lock:
-            self._waiting.append(told)
-            self._rendered = rendered
+            self._waiting.append(what)
+            self._render = render
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
                 self._flush()
-            else:
-                if self._told is not loop:
-                    self._told = loop
-                    loop.call_later(SOON_SECONDS, self.flush)
-                elif len(self._waiting) >= WAITING_MAX:
-                    self._flush()
+                return
+            if self._flushing_on is not loop:
+                self._flushing_on = loop
+                loop.call_later(SOON_SECONDS, self.flush)
+            if len(self._waiting) >= WAITING_MAX:
+                self._flush()
 
     def flush(self) -> None:
         with self._lock:
             self._flush()
 
     def _flush(self, line: bytes = b"") -> None:
-        waiting, self._waiting, self._told = self._waiting, [], None
-        if waiting and self._rendered is not None:
-            line = self._rendered(waiting) + line
+        waiting, self._waiting, self._flushing_on = self._waiting, [], None
+        if waiting and self._render is not None:
+            line = _made(waiting, self._render) + line
         if not line:
             return
         with contextlib.suppress(OSError, ValueError):
@@ -68,3 +71,11 @@ class Lines:
                 self._out.flush()
 
     debug = info = warning = error = critical = msg = write
+
+
+def _made(waiting: list[Any], render: Render) -> bytes:
+    """One that cannot be made a line is lost, as one that cannot be written is: those beside it are others'."""
+    try:
+        return render(waiting)
+    except Exception:  # whoever logs next must not meet it
+        return b"".join(_made([one], render) for one in waiting) if len(waiting) > 1 else b""
