@@ -164,7 +164,7 @@ class Gateway:
 
 
 class Front:
-    """Hands the one hot route to its endpoint and everything else to FastAPI."""
+    """Hands the one hot route to its endpoint and everything else to FastAPI, with no coroutine around them."""
 
     def __init__(self, endpoint: ResponsesEndpoint, app: AsgiApp) -> None:
         self._endpoint = endpoint

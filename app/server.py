@@ -224,7 +224,7 @@ def _config(settings: Settings, gateway: Gateway, protocol: type[GuardProtocol])
     return uvicorn.Config(
         gateway.app,
         http=protocol,
-        interface="asgi3",
+        interface="asgi3",  # `Front` is no coroutine function: uvicorn would guess another
         ws="none",
         lifespan="off",
         loop="auto",

@@ -27,9 +27,10 @@ class Ledger:
         return self._store.admit(intent)
 
     def settle(self, settlement: Settlement) -> Awaitable[None]:
-        """Done: the cost is committed or in the spool on disk. Raises, awaited: `LedgerLost`.
+        """Done: the cost is committed or in the spool on disk. Raises, called or awaited: `LedgerLost`.
 
-        It is queued at once: cancelling that does not take it back. A closed row stays as it is.
+        The call writes or queues it; await that it is done, and being cancelled does not take it back. A closed row
+        stays as it is.
         """
         return self._store.settle(_sound(settlement), self._settle_wait_seconds)
 

@@ -12,10 +12,12 @@ from app.proxy.exchange import Exchange
 from app.proxy.upstream.port import Answer, Framing
 
 
-def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *, closing: bool) -> HeaderList:
-    """The head for the client: what may cross of the upstream's, and ours. The exchange learns the upstream's id."""
+def response_headers(
+    exchange: Exchange, answer: Answer, secret: bytes | None, *, closing: bool
+) -> tuple[HeaderList, str | None]:
+    """The head for the client: what may cross of the upstream's, and ours; and the upstream's own id of the request."""
     allowances = exchange.admitted.allowances if exchange.admitted is not None else NO_ALLOWANCES
-    headers, exchange.upstream_id = client_response_headers(
+    headers, upstream_id = client_response_headers(
         answer.headers,
         request_id=exchange.request_id,
         upstream_key=secret,
@@ -25,7 +27,7 @@ def response_headers(exchange: Exchange, answer: Answer, secret: bytes | None, *
         headers += [(name.encode(), value.encode()) for name, value in limit_headers(allowances)]
     if closing:
         headers.append((b"connection", b"close"))
-    return headers
+    return headers, upstream_id
 
 
 def is_stream(answer: Answer) -> bool:

@@ -162,7 +162,9 @@ class ResponsesEndpoint:
             del content
             body.release()
             tap = _tap(answer, policy)
-            headers = response_headers(exchange, answer, credential.watched, closing=self._inflight.draining)
+            headers, exchange.upstream_id = response_headers(
+                exchange, answer, credential.watched, closing=self._inflight.draining
+            )
             relay = Relay(exchange, answer, tap, down, headers, self._notices)
             await relay.run()
         except UpstreamError as error:

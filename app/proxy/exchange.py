@@ -55,19 +55,19 @@ class ClientGone:
     seconds: float
 
 
-class Nothing:
-    """Awaits nothing, and spares a coroutine."""
+class _Done:
+    """What is done already: to await it takes no coroutine."""
 
     def __await__(self) -> Generator[None, None, None]:
         return
-        yield
+        yield  # so that it is a generator
 
 
-NOTHING = Nothing()
+_DONE = _Done()
 
 
 class Exchange:
-    """One downstream request and its upstream answer. Use as an async context manager."""
+    """One downstream request and its upstream answer. Use as `async with exchange:`, without `as`."""
 
     __slots__ = (
         "_answer",
@@ -108,7 +108,7 @@ class Exchange:
         self._ledger = ledger
         self._inflight = inflight
         self._gone = gone
-        self._upstream_key = upstream_key  # what nothing that is told may be named by
+        self._upstream_key = upstream_key  # no id or name that shows it is booked
         self._timer: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
         self._ttfb_ms: int | None = None
@@ -117,8 +117,8 @@ class Exchange:
         self._answer: Answer | None = None
         self._settled = False
 
-    def __aenter__(self) -> Nothing:
-        return NOTHING
+    def __aenter__(self) -> _Done:
+        return _DONE
 
     def __aexit__(self, *exc: object) -> Awaitable[None]:
         """Closes, also when cancelled: the connection given back or cut, the row closed, the place left."""
@@ -129,9 +129,10 @@ class Exchange:
             return self._close()
         self.memory.release()
         self._inflight.leave(self)
-        return NOTHING
+        return _DONE
 
     async def _close(self) -> None:
+        """What has to be waited for: the answer's end, a settlement that nobody made."""
         try:
             if self._answer is not None:
                 await self._answer.aclose()

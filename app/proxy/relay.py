@@ -4,8 +4,8 @@ The tap sees each chunk before it is sent and never alters it. Three kinds of an
 
 - a stream (`text/event-stream`): chunks go as they come, those in which no event ends that matters without
   waking this task; from the start of the terminal event's last piece on, bytes wait for the settlement;
-- another body: collected, settled, then sent whole, so that a break inside it becomes a
-  clean error; a larger or slower one is streamed with its last byte, or its end, held;
+- another body: collected (mostly it is there already), settled, then sent whole, so that a break inside it becomes
+  a clean error; a larger or slower one is streamed with its last byte, or its end, held;
 - an error (status ≥ 400): read first, since only a JSON object may pass.
 
 Every failure leaves as `UpstreamError` (or `ReflectedKey`); `endpoint` decides what the client sees.
@@ -118,12 +118,12 @@ class Relay:
 
     async def _finish(self) -> None:
         """The framing says that the body is over: settle, then pass that end on as the clean end it is."""
-        await self._read_whole()
+        await self._finish_tap()
         await self.exchange.settle(self.tap.reading)
         await self.down.end()
 
-    async def _read_whole(self) -> None:
-        """Raises: `UpstreamError`."""
+    async def _finish_tap(self) -> None:
+        """The tap's last word, and what it held given back. Raises: `UpstreamError`."""
         self._check_end(await finished(self.tap))
         self._give_back()
 
@@ -137,7 +137,7 @@ class Relay:
     async def _body(self) -> None:
         body, over = await self._collect()
         if over:
-            await self._read_whole()
+            await self._finish_tap()
             await self._send_whole(body)
         else:
             await self.down.head(self.answer.status, self.headers)
@@ -147,10 +147,10 @@ class Relay:
         """A body that is there to its end: mostly nothing has to be waited for but the settlement."""
         if self.tap.heavy:
             await self._show(body)
-        else:
+        else:  # as `_show` does, without its coroutine
             self.tap.feed(body)
-        if self.tap.heavy:
-            await self._read_whole()
+        if self.tap.heavy:  # which the body itself may have made it
+            await self._finish_tap()
         else:
             self._check_end(self.tap.finish())
         await self._send_whole(body)
@@ -204,7 +204,7 @@ class Relay:
         await self.down.flush()
         if chunk:
             await _expect_end(self.chunks)
-        await self._read_whole()
+        await self._finish_tap()
         await self.exchange.settle(self.tap.reading)
         await self.down.body(chunk[-1:])
         await self.down.end()

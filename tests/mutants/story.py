@@ -138,6 +138,14 @@ STORY = (
         ("tests/proxy/test_limits.py",),
     ),
     Mutant(
+        "an answer that goes on is left open",
+        "an upstream that is read no more is cut, or given back",
+        "app/proxy/exchange.py",
+        "if (self._answer is not None and not self._answer.closed) or not self._settled:",
+        "if not self._settled:",
+        ("tests/proxy/test_exchange.py",),
+    ),
+    Mutant(
         "a body that came at once without bounds",
         "413 above IRG_REQUEST_BYTES_MAX",
         "app/proxy/request_body.py",

@@ -33,7 +33,8 @@ class Answering(Protocol):
         ...
 
     def answer_nowait(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Sends an answer as a whole, in the same way: both messages of it, unmade."""
+        """Sends head and body of an answer, as `send_nowait` would its messages. Raises: `RuntimeError`, also if an
+        answer has begun already."""
         ...
 
 

@@ -95,7 +95,7 @@ class Answer(Protocol):
 
     @property
     def named(self) -> Named:
-        """The same by name; the last of those that have one name."""
+        """The same by name; of more than one of a name the last."""
         ...
 
     @property
@@ -126,7 +126,7 @@ class Answer(Protocol):
 
     @property
     def closed(self) -> bool:
-        """The connection is given back, or cut: `aclose` has nothing to do."""
+        """`aclose` has nothing to do: the answer came to its end. False says nothing."""
         ...
 
     async def aclose(self) -> None:

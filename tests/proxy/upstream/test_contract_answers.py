@@ -52,7 +52,23 @@ async def test_the_head_comes_back_in_order(scripted: ScriptedUpstream, connect:
         (b"set-cookie", b"b=2"),
         (b"content-length", b"0"),
     ]
+    assert answer.named == {b"x-b": b"2", b"set-cookie": b"b=2", b"x-a": b"caf\xe9", b"content-length": b"0"}
     assert await whole(answer) == b""
+
+
+async def test_an_answer_that_has_not_ended_is_not_closed(scripted: ScriptedUpstream, connect: Connect) -> None:
+    """Its connection is still to be given back, or cut."""
+    scripted.answer(sse_head() + chunk(b"data: 1\n\n"), UNTIL_GONE)
+    scripted.answer(json_answer(b"{}"))
+    upstream = connect(scripted.url)
+    answer = await upstream.open(asking())
+    assert not answer.closed
+    await answer.read()
+    assert not answer.closed
+    await answer.aclose()
+    answer = await upstream.open(asking())
+    await whole(answer)
+    assert answer.closed
 
 
 async def test_the_length_of_a_body_is_its_own(scripted: ScriptedUpstream, connect: Connect) -> None:
