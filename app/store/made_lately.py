@@ -16,7 +16,6 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
 
 # [hash, maker, day]
 Entry = tuple[int, int, int]
@@ -61,10 +60,9 @@ class MadeLately:
         self._read()
 
     def add(self, entries: Sequence[Entry]) -> None:
-        row = packed(entries)
-        self._connection.execute(_ADD, (self._placed, row))
-        for at, (one, _, _) in enumerate(entries):
-            self._keep(one, row[at * _PACKED.size : (at + 1) * _PACKED.size])
+        self._connection.execute(_ADD, (self._placed, packed(entries)))
+        for entry in entries:
+            self._keep(entry)
         placed = 0
         while self._waiting > WAITING_MAX and placed < AHEAD_MIN + 2 * len(entries):
             placed += self._place_next()
@@ -91,8 +89,7 @@ class MadeLately:
     def _place_next(self) -> int:
         """Puts the next bucket in its place; returns how many ids were in it."""
         number = self._placed % BUCKETS
-        # By their hashes alone: what was told last of an id is placed last.
-        entries = sorted(_PACKED.iter_unpack(self._buckets[number]), key=itemgetter(0))
+        entries = sorted(_PACKED.iter_unpack(self._buckets[number]))
         self._buckets[number] = bytearray()
         self._waiting -= len(entries)
         self._place(entries)
@@ -102,8 +99,8 @@ class MadeLately:
             (self._told_before,) = self._connection.execute(_LAST).fetchone()
         return len(entries)
 
-    def _keep(self, one: int, entry: bytes) -> None:
-        self._buckets[one >> _SHIFT] += entry  # of a negative number: from the end
+    def _keep(self, entry: Entry) -> None:
+        self._buckets[entry[0] >> _SHIFT] += _PACKED.pack(*entry)  # of a negative number: from the end
         self._waiting += 1
 
     def _read(self) -> None:
@@ -112,7 +109,7 @@ class MadeLately:
         for seq, placed_before, row in self._connection.execute(_READ):
             if placed_before < round_began:
                 self._told_before = seq
-            for at, (one, _, _) in enumerate(_PACKED.iter_unpack(row)):
+            for one, maker, day in _PACKED.iter_unpack(row):
                 turns = ((one >> _SHIFT) - placed_before) % BUCKETS  # until its own
                 if placed_before + turns >= self._placed:
-                    self._keep(one, row[at * _PACKED.size : (at + 1) * _PACKED.size])
+                    self._keep((one, maker, day))

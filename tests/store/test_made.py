@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import Connection
 
 from app.accounts.corrections import Corrections, resolution
 from app.accounts.keyring import Keyring
@@ -19,7 +20,8 @@ from app.core.owners import KeyChange
 from app.core.records import Admitted, Intent, Outcome, Reading, ReferenceRules, Settlement, State
 from app.store import made_lately
 from app.store.engine import open_store
-from app.store.made import DAY_MS, SWEPT_MAX, Sweep
+from app.store.hot import raw_of
+from app.store.made import DAY_MS, SWEPT_MAX, Made, Sweep
 from app.store.port import Store
 from app.store.rows import id_hash
 from tests.store.entries import Elsewhere, Holder, a_holder, crashed_copy, free, settled, unknown
@@ -280,6 +282,19 @@ async def test_what_is_old_is_let_go_of(path: Path) -> None:
     assert await may_refer(store, alice, "resp_0", rules=UNKNOWN)
     assert not await may_refer(store, alice, "resp_20", rules=UNKNOWN)
     await store.aclose()
+
+
+async def test_what_is_written_again_is_not_older_for_it(store: Store, alice: Holder) -> None:
+    """Behind a crash what was told first may be put in its place behind what was told last."""
+
+    def tell(connection: Connection) -> list[Any]:
+        made = Made(raw_of(connection))
+        for day in (40, 10):
+            made.note([(("msg_1",), alice.key.id, None, day * DAY_MS)])
+            made.makers_of([alice.intent(references=("msg_1",))])  # it has its place now
+        return raw_of(connection).execute("SELECT made_on FROM made").fetchall()
+
+    assert await store.change(tell) == [(40,)]
 
 
 async def test_the_sweep_goes_round_through_everything(
