@@ -146,16 +146,10 @@ class Downstream:
             self.ended = True
             self._connection.cut()
 
-    def _send_at_once(self, message: Message) -> bool:
-        """If the client takes what is written. Else False, and it was not sent."""
-        if self._answering is None or not self._connection.flowing:
-            return False
-        self._answering.send_nowait(message)
-        return True
-
     async def _deliver(self, message: Message) -> None:
         connection = self._connection
-        if self._send_at_once(message):
+        if self._answering is not None and connection.flowing:
+            self._answering.send_nowait(message)
             return
         if connection.paused and not await connection.writable(self._stall_seconds):
             connection.abort()
