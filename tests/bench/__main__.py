@@ -35,7 +35,7 @@ from typing import Any
 from tests.bench.cases import CASES, GROUPS, Case, chosen, peer_cases
 from tests.bench.found import Found
 from tests.bench.goals import judged
-from tests.bench.machine import cores, described, python_ms
+from tests.bench.machine import cores, described, end_descendants, python_ms
 from tests.bench.profile import profile
 from tests.bench.programs import build
 from tests.bench.report import case_text, goal_rows, plain, section, write
@@ -153,8 +153,10 @@ def measure(asked: argparse.Namespace, kept: Kept) -> None:
     print("\n".join(kept.machine))
     with (
         tempfile.TemporaryDirectory(prefix="irg-bench-") as directory,
+        contextlib.ExitStack() as ends,
         contextlib.closing(Stand(build(), two, Path(directory))) as stand,
     ):
+        ends.callback(end_descendants)  # while their directory is there
         if "profile" in asked.groups:
             run_profile(asked, stand)
         else:

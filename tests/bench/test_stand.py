@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,7 +19,8 @@ from tests.bench.machine import cores, family, nginx
 from tests.bench.programs import build
 from tests.bench.rounds import run
 from tests.bench.stand import Stand
-from tests.bench.windows import Load
+from tests.bench.windows import Answer, Load
+from tests.processes import gone
 from tests.scenarios.tools import ROOT
 
 pytestmark = pytest.mark.scenario
@@ -98,6 +100,34 @@ def test_a_gateway_that_makes_no_keys_is_not_left_running(stand: Stand, monkeypa
     assert set(family(os.getpid())) <= before
 
 
+def test_a_load_that_is_waited_for_no_more_is_ended(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And buried: it is nobody's dead child when the bench has ended."""
+    loader = stand.loader()
+    running = loader.start(Load(Answer()), stand.subject("gateway").target, seconds=60, warm=0)
+    monkeypatch.setattr(running, "communicate", Mock(side_effect=SystemExit(143)))
+    with pytest.raises(SystemExit):
+        loader.end(running, stand.subject("gateway").target, 60)
+    assert not Path(f"/proc/{running.pid}").exists()
+
+
+def test_what_nobody_knows_of_is_ended_too() -> None:
+    """As a subject that was being begun when the signal came, with what it has begun itself."""
+    program = (
+        "import os, signal, subprocess\n"
+        "from tests.bench.machine import end_descendants, family\n"
+        "begun = subprocess.Popen(['sh', '-c', 'sleep 60 & echo; wait'], stdout=subprocess.PIPE)\n"
+        "begun.stdout.readline()\n"
+        "print(*family(os.getpid())[1:], flush=True)\n"
+        "end_descendants()\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    pids = told.stdout.split()
+    assert len(pids) == 2
+    assert [pid for pid in pids if not gone(int(pid))] == []
+
+
 def test_a_bench_that_is_ended_leaves_nothing_running(tmp_path: Path) -> None:
     """SIGTERM, as `timeout` sends it, in the middle of a window: subjects, upstream and load end with it."""
     command = [sys.executable, "-m", "tests.bench", "json", "--connections", "16", "--seconds", "60"]
@@ -109,5 +139,5 @@ def test_a_bench_that_is_ended_leaves_nothing_running(tmp_path: Path) -> None:
         bench.terminate()
         assert bench.wait(60) == 143
     assert len(started) == 5
-    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in started if not gone(pid)] == []
     assert list(tmp_path.iterdir()) == []

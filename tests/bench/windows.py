@@ -192,10 +192,11 @@ class Loader:
 
     def end(self, running: subprocess.Popen[str], target: Target, seconds: float) -> Window:
         """Raises: `TimeoutExpired`, `ChildProcessError`."""
-        try:
-            out, _ = running.communicate(timeout=seconds + 2 * LINGER_SECONDS + PATIENCE_SECONDS)
-        finally:
-            running.kill()
+        with running:  # waits for it, whatever happens: else it is a dead child until the bench ends, and then init's
+            try:
+                out, _ = running.communicate(timeout=seconds + 2 * LINGER_SECONDS + PATIENCE_SECONDS)
+            finally:
+                running.kill()
         if running.returncode != 0:
             raise ChildProcessError("the load did not run: see above")
         return parse(out, subjects=len(target.pids))

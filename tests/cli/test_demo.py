@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from app.simulator.bill import Bill
+from tests.processes import gone
 
 pytestmark = pytest.mark.scenario  # whole processes, seconds each
 
@@ -129,13 +130,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory, bytecode: Path) -> Iterator[D
     (directory / "config" / "gateway.toml").write_text("no = [toml")
     with ready(directory, bytecode, **FOREIGN_SETTINGS) as running:
         yield running
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_until(condition: Any, seconds: float = 10) -> bool:
@@ -253,7 +247,7 @@ def test_a_signal_ends_everything(tmp_path: Path, bytecode: Path) -> None:
         (child,) = running.started.children()
         code, out, err = running.started.end(signal.SIGTERM)
         assert (code, out, err) == (0, "", "")
-        assert not alive(child)
+        assert gone(child)
         assert list(running.started.temporary.iterdir()) == []
 
 
@@ -264,7 +258,7 @@ def test_a_kept_demo_goes_on_after_a_kill(tmp_path: Path, bytecode: Path) -> Non
         (child,) = first.started.children()
         assert first.post(first.secret(), model="sim/seed").status_code == 200
         first.started.process.kill()
-        assert wait_until(lambda: not alive(child))
+        assert wait_until(lambda: gone(child))
     with ready(tmp_path, bytecode, "--keep", "kept") as second:
         assert second.admin("usage?by=key")["total"]["requests"] >= 1
         assert second.post(second.secret(), model="sim/seed").status_code == 200
@@ -279,7 +273,7 @@ def test_a_signal_during_the_start_leaves_nothing(tmp_path: Path, bytecode: Path
         (child,) = started.children()
         code, out, err = started.end()
         assert (code, out, err) == (0, "", "")
-        assert not alive(child)
+        assert gone(child)
         assert list(started.temporary.iterdir()) == []
 
 

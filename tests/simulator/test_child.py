@@ -14,6 +14,7 @@ import pytest
 
 from app.simulator.child import SimulatorChild
 from app.simulator.serve import main
+from tests.processes import gone
 
 # A parent that starts a simulator, says both pids, and waits to be killed.
 PARENT = """
@@ -24,14 +25,6 @@ child = SimulatorChild(Path(sys.argv[1]))
 print(child.pid, child.url, flush=True)
 time.sleep(60)
 """
-
-
-def gone(pid: int) -> bool:
-    """Dead, or dead and not yet collected by whoever inherited it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def wait_until_gone(pid: int, seconds: float = 5) -> bool:
