@@ -36,6 +36,7 @@ from app.store.open_rows import OpenRow, OpenRows
 from app.store.queries import last_closed_seq
 from app.store.rows import bounded_sums, count, made_ids, refusal_row, settlement_row, storable, usage_sums
 from app.store.samples import Samples
+from app.store.stretches import Stretches
 from app.telemetry import get_logger
 
 log = get_logger("ledger")
@@ -61,6 +62,7 @@ class LedgerBatch:
         self._desk = Desk(sql, calendar.zone, calendar.counting.billing)
         self._days_until: int | None = None
         self._made = Made(connection)
+        self._stretches = Stretches(sql)
         self._samples = Samples(sql, calendar.counting.billing)
         self._oddities = Oddities(sql, calendar.counting.billing)
         self._closed_seq: int | None = None
@@ -90,6 +92,7 @@ class LedgerBatch:
         self._open.forget()
         self._desk.forget()
         self._made.forget()
+        self._stretches.forget()
         self._days_until = self._closed_seq = None
 
     # --- settlements ----------------------------------------------------------------------
@@ -120,6 +123,7 @@ class LedgerBatch:
         statements.SETTLE.run(self._connection, rows)
         if self._connection.total_changes - before != len(rows):
             raise RuntimeError("a row that is known to be open is not")  # nothing of this transaction is kept
+        self._stretches.add_complete(self._closed_seq)
 
     def _kept(self, row: OpenRow, settlement: Settlement) -> int:
         return row.hold if keeps_hold(settlement, self._counting) else 0

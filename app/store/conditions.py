@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
+    CompoundSelect,
     Connection,
     and_,
     exists,
@@ -31,7 +32,7 @@ from app.store.port import RowMissing
 from app.store.queries import named, team_id_of
 from app.store.rows import text_list
 from app.store.schema import RARE_OUTCOME, RARE_STATES, RARE_STATUS, TAGGED, adjustments, keys, requests
-from app.store.stretches import in_any_stretch
+from app.store.stretches import ids_where
 
 # More index ranges than that are not merged.
 STREAMS_MAX = 200
@@ -44,16 +45,17 @@ Test = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`drives`: index ranges that hold every row of it (and perhaps others); none = no index helps.
+    """`drives`: index ranges that, with what is `scattered`, hold every row of it (and perhaps others); none = no index
+    helps.
 
     `streams`: index ranges that hold just its rows, each in the order of ids; none = it has no such.
-    `scattered`: whatever ids are asked for, its drives must be read as a whole.
+    `scattered`: selects of ids in no order: whatever ids are asked for, they must be read as a whole.
     """
 
     test: Test
     drives: tuple[Test, ...] = ()
     streams: tuple[Test, ...] = ()
-    scattered: bool = False
+    scattered: tuple[CompoundSelect[Any], ...] = ()
 
 
 def with_ids(connection: Connection, wanted: RequestFilter) -> RequestFilter:
@@ -131,8 +133,8 @@ def _costs(wanted: RequestFilter) -> Iterator[Condition]:
     )
     yield Condition(
         or_(within(_plain(requests.c.true_cost)), _plain(requests.c.id).in_(settled_by_hand)),
-        (and_(in_any_stretch(), within(requests.c.true_cost)), requests.c.id.in_(settled_by_hand)),
-        scattered=True,
+        (requests.c.id.in_(settled_by_hand),),
+        scattered=(ids_where(requests.c.true_cost, within),),
     )
 
 
@@ -143,8 +145,8 @@ def _idents(wanted: RequestFilter) -> Iterator[Condition]:
         def begins(column: ColumnElement[Any]) -> Test:
             return and_(column >= wanted.ident, column < f"{wanted.ident}{ID_LAST}")
 
-        drives = [begins(columns[0]), *(and_(in_any_stretch(), begins(column)) for column in columns[1:])]
-        yield Condition(or_(*(begins(_plain(column)) for column in columns)), tuple(drives), scattered=True)
+        others = tuple(ids_where(column, begins) for column in columns[1:])
+        yield Condition(or_(*(begins(_plain(column)) for column in columns)), (begins(columns[0]),), scattered=others)
 
 
 def _in_state(state: State) -> Condition:

@@ -25,6 +25,7 @@ from app.store.schema_seals import remains, seals
 from app.store.seal_form import COUNTED_ALONE, FORM, REMAINS, remains_sums, rows_digest
 from app.store.sealing import Made, said_about
 from app.store.seals import Piece, Seal
+from app.store.stretches import let_go_of
 
 # So many are deleted by one statement; then it looks at the time.
 ROWS_AT_ONCE = 25
@@ -86,7 +87,9 @@ def let_go(connection: Connection, seal: Seal, before_ms: int, seconds: float, r
         if counted := [row.id for row in rows if row.counts]:
             _keep_what_counts(connection, counted)
         if rows:
-            connection.execute(delete(requests).where(_id.in_(_listed([row.id for row in rows]))))
+            its = _listed([row.id for row in rows])
+            let_go_of(connection, its)
+            connection.execute(delete(requests).where(_id.in_(its)))
         gone += len(rows)
         if len(rows) < rows_at_once or time.monotonic() >= ends:
             return gone

@@ -21,7 +21,7 @@ from app.store.limits import budgets_of, limits_of
 from app.store.port import RowMissing
 from app.store.schema import key_secrets, keys, requests, teams
 from app.store.schema_seals import seals
-from app.store.stretches import in_any_stretch
+from app.store.stretches import ids_where
 
 R = TypeVar("R", KeyRecord, TeamRecord)
 
@@ -179,11 +179,15 @@ def find_request(connection: Connection, ref: str, key_id: str | None = None) ->
 
     Raises: `RowMissing`.
     """
+
+    def is_it(ident: ColumnElement[Any]) -> ColumnElement[bool]:
+        return ident == ref
+
     # `+`: the id is the way in, whoever asks.
     whose = [] if key_id is None else [literal_column("+requests.key_id") == key_id]
     for column in (requests.c.id, requests.c.response_id, requests.c.upstream_request_id):
-        where = [] if column is requests.c.id else [in_any_stretch()]
-        newest = select(func.max(requests.c.id)).where(*where, column == ref, *whose).scalar_subquery()
+        found = is_it(column) if column is requests.c.id else requests.c.id.in_(ids_where(column, is_it))
+        newest = select(func.max(requests.c.id)).where(found, *whose).scalar_subquery()
         query = requests_with_names().where(requests.c.id == newest)
         if (row := connection.execute(query).first()) is not None:
             return request_records(connection, [row])[0]

@@ -4,7 +4,7 @@ Times are integers: milliseconds since 1970, UTC (`…_at`). Money is an integer
 beside the token as received. Lists (tags, model patterns) are sorted JSON arrays as text.
 Every table is STRICT: SQLite would otherwise turn an integer that is too large into a float.
 The tables of limits are in `schema_limits`, the audit log is in `schema_audit`, who made what in `schema_made`,
-what was let go of in `schema_seals`.
+by what else requests are found in `schema_stretches`, what was let go of in `schema_seals`.
 """
 
 from __future__ import annotations
@@ -145,19 +145,6 @@ Index(
     requests.c.id,
     sqlite_where=text("state = 'settled' AND (true_cost IS NULL OR charged IS NULL)"),
 )
-# Ids and costs come in no order: over the whole ledger, each of these indices would put every settlement on a page of
-# its own. So they begin with a stretch of the ledger, 2,048 requests that were closed one after another: what is new
-# goes to the few pages of the last one, and `stretches` says how all of them are searched. (A request among 64 at once
-# took 156 µs of the processor with 8,192, 146 with 2,048, and 144 with 1,024, with which a search would take twice as
-# long.)
-STRETCH_BITS = 11
-for _name, _column in (
-    ("requests_true_cost", requests.c.true_cost),
-    ("requests_response", requests.c.response_id),
-    ("requests_upstream", requests.c.upstream_request_id),
-):
-    Index(_name, text(f"closed_seq >> {STRETCH_BITS}"), _column, sqlite_where=_column.is_not(None))
-
 # What persons wrote about the costs of `unknown` requests. Rows are only ever added: the request's own row stays as it
 # was closed, and when it is let go of these stay. A row made in a later month than the request is `late`: it counts
 # when it was made, so that closed months never change; any other counts where the request does. Costs are differences

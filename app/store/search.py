@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, union_all
 
 from app.core.clock import from_ms
 from app.core.ids import id_floor
@@ -62,6 +62,9 @@ class _Search:
             found.append(_id < self.upper)
         return found
 
+    def holds(self, request_id: str) -> bool:
+        return self.lower <= request_id and (self.upper is None or request_id < self.upper)
+
     @property
     def order(self) -> ColumnElement[Any]:
         return _id.asc() if self.oldest_first else _id.desc()
@@ -106,7 +109,7 @@ def _found(search: _Search) -> tuple[list[Row[Any]], str | None]:
         return _page(search, _looked_up(search, _merged(search, streams), ()))
     fewest = _fewest(search)
     if fewest is not None:
-        ids = _ids(search, fewest.drives)
+        ids = _ids(search, fewest)
         return _page(search, _looked_up(search, search.sorted(ids), search.conditions))
     return _walk(search)
 
@@ -147,20 +150,22 @@ def _count(search: _Search, condition: Condition) -> int:
     too_many = search.effort.few_rows + 1
     if not condition.drives:
         return too_many
-    bounds = [] if condition.scattered else search.bounds()
+    drives = (select(_id).where(drive, *search.bounds()) for drive in condition.drives)
     found = 0
-    for drive in condition.drives:
-        some = select(literal(1)).select_from(requests).where(drive, *bounds).limit(too_many - found)
-        found += search.connection.scalar(select(func.count()).select_from(some.subquery())) or 0
+    for ids in (*drives, *condition.scattered):
+        some = ids.limit(too_many - found).subquery()
+        found += search.connection.scalar(select(func.count()).select_from(some)) or 0
         if found >= too_many:
             break
     return found
 
 
-def _ids(search: _Search, drives: Sequence[ColumnElement[bool]]) -> list[str]:
+def _ids(search: _Search, condition: Condition) -> list[str]:
     found: set[str] = set()
-    for drive in drives:
+    for drive in condition.drives:
         found.update(search.connection.scalars(select(_id).where(drive, *search.bounds())))
+    for ids in condition.scattered:
+        found.update(one for one in search.connection.scalars(ids) if search.holds(one))
     return list(found)
 
 

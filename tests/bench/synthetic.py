@@ -29,6 +29,7 @@ from app.store.engine import open_store
 from app.store.made import DAY_MS
 from app.store.rows import id_hash, list_text
 from app.store.schema import USAGE_KEY, USAGE_SUMS, requests
+from app.store.stretches import Stretches
 
 KEYS, TEAMS = 20, 5
 MODELS = tuple(f"{maker}/model-{number}" for maker in ("openai", "anthropic", "google") for number in range(4))
@@ -76,6 +77,7 @@ def make(path: Path, shape: Shape) -> None:
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         follow_calendar(connection, ZoneInfo("UTC"), shape.end)
+        Stretches(connection).add_complete(shape.rows)
     engine.dispose()
 
 

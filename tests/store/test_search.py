@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from app.accounts.corrections import Corrections, resolution
 from app.accounts.keyring import Keyring
@@ -26,8 +26,9 @@ from app.store.engine import open_store
 from app.store.hot import raw_of
 from app.store.port import Store
 from app.store.queries import find_request
-from app.store.schema import STRETCH_BITS, requests
+from app.store.schema import requests
 from app.store.search import Effort, list_requests
+from app.store.stretches import STRETCH_BITS, Stretches
 from tests.scratch import SCRATCH
 from tests.store.entries import a_holder, free, rows, settled, unknown
 
@@ -76,8 +77,10 @@ async def fill(store: Store, seed: int, count: int = 120) -> list[RequestRecord]
 
 
 def _spread(connection: Connection) -> None:
-    """As if many others had been closed between any two: their costs and ids lie in several stretches of an index."""
+    """As if many others had been closed between any two: their costs and ids lie in several stretches, and of the last
+    ones are not sorted yet."""
     connection.execute(update(requests).values(closed_seq=requests.c.closed_seq * 1000))
+    Stretches(connection).add_complete(connection.scalar(select(func.max(requests.c.closed_seq))) or 0)
 
 
 def meets(record: RequestRecord, wanted: RequestFilter) -> bool:

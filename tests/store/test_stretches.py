@@ -1,0 +1,218 @@
+"""Costs and ids by stretches: what is found is what a look at each row finds, whatever is closed, undone, let go of."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import ColumnElement, Connection, Table, create_engine, delete, func, insert, select
+
+from app.store import stretches
+from app.store.connections import WritingConnection
+from app.store.engine import open_store
+from app.store.migrate import migrate
+from app.store.schema import metadata, requests
+from app.store.schema_stretches import BY_STRETCH
+from app.store.schema_stretches import stretches as kept
+from app.store.stretches import STRETCH, Stretches, ids_where, let_go_of
+from tests.bench.synthetic import Shape, make
+from tests.store.entries import a_holder, settled
+
+COSTS = [None, 0, 1, 5, 2**62]
+IDS = [None, "a", "ab", "b"]
+
+VALUES = st.tuples(st.sampled_from(COSTS), st.sampled_from(IDS), st.sampled_from(IDS))
+
+
+@dataclass(frozen=True)
+class LetGo:
+    """Of so many rows, the oldest ones."""
+
+    count: int
+
+
+STEPS = st.one_of(
+    st.lists(VALUES, min_size=1, max_size=9),
+    st.sampled_from(["crash", "undone", "written elsewhere"]),
+    st.integers(1, 9).map(LetGo),
+)
+
+
+class Books:
+    """A ledger's rows, as far as they matter here, and the stretches over them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        metadata.create_all(connection, [requests, kept, *BY_STRETCH.values()])
+        connection.execute(insert(kept), [{"of_column": name, "until": 0} for name in BY_STRETCH])
+        self.there: dict[int, tuple[Any, ...]] = {}  # by the order of closing
+        self.last_seq = 0
+        self.stretches = Stretches(connection)
+
+    def close(self, values: list[tuple[Any, ...]]) -> None:
+        rows = dict(enumerate(values, self.last_seq + 1))
+        self.connection.execute(insert(requests), [_row(seq, row) for seq, row in rows.items()])
+        self.last_seq += len(rows)
+        self.there |= rows
+        self.stretches.add_complete(self.last_seq)
+
+    def undo(self, values: list[tuple[Any, ...]]) -> None:
+        """A transaction that failed: whoever wrote it goes with it."""
+        before = dict(self.there), self.last_seq
+        with self.connection.begin_nested() as failed:
+            self.close(values)
+            failed.rollback()
+        (self.there, self.last_seq), self.stretches = before, Stretches(self.connection)
+
+    def let_go(self, count: int) -> None:
+        oldest = sorted(self.there)[:count]
+        its = select(requests.c.id).where(requests.c.closed_seq.in_(oldest))
+        let_go_of(self.connection, its)
+        self.connection.execute(delete(requests).where(requests.c.id.in_(its)))
+        for seq in oldest:
+            del self.there[seq]
+
+    def step(self, step: Any) -> None:
+        if isinstance(step, list):
+            self.close(step)
+        elif isinstance(step, LetGo):
+            self.let_go(step.count)
+        elif step == "crash":
+            self.stretches = Stretches(self.connection)
+        elif step == "undone":
+            self.undo([(5, "ab", "b")] * 9)
+        else:
+            Stretches(self.connection).add_complete(self.last_seq)
+            self.stretches.forget()
+
+    def until(self) -> dict[str, int]:
+        return {row.of_column: row.until for row in self.connection.execute(select(kept))}
+
+    def sorted_in(self, column: str) -> set[tuple[Any, ...]]:
+        return {tuple(row) for row in self.connection.execute(select(BY_STRETCH[column]))}
+
+
+def _row(seq: int, values: tuple[Any, ...]) -> dict[str, Any]:
+    given = dict(zip(BY_STRETCH, values, strict=True))
+    plain: dict[str, Any] = dict.fromkeys(("created_at", "stream", "sdk_retry", "hold"), 0)
+    named = {"id": f"r{seq}", "key_id": "", "tags": "[]", "model": "", "instance_id": "", "state": "free"}
+    return {**plain, **named, "closed_seq": seq, **given}
+
+
+@contextlib.contextmanager
+def books() -> Iterator[Books]:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        yield Books(connection)
+    engine.dispose()
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stretches of four."""
+    with monkeypatch.context() as patch:
+        patch.setattr(stretches, "STRETCH_BITS", 2)
+        patch.setattr(stretches, "STRETCH", 4)
+        patch.setattr(stretches, "WAITING_MAX", 8)
+        yield
+
+
+@pytest.mark.usefixtures("short")
+@given(st.lists(STEPS, max_size=12))
+def test_what_is_found_is_what_a_look_at_each_row_finds(steps: list[Any]) -> None:
+    """In a complete stretch or not yet, behind a crash, a transaction that failed, and rows that are gone."""
+
+    def between(value: ColumnElement[Any], least: Any, most: Any) -> ColumnElement[bool]:
+        return value.between(least, most)
+
+    with books() as ledger:
+        for step in steps:
+            ledger.step(step)
+        for place, name in enumerate(BY_STRETCH):
+            until = ledger.until()[name]
+            assert ledger.sorted_in(name) == {
+                (seq >> 2, row[place], seq)
+                for seq, row in ledger.there.items()
+                if seq < until and row[place] is not None
+            }
+            for least, most in ((0, 0), (1, 5), (5, 2**62), (2, 4)) if place == 0 else (("a", "a"), ("a", "az")):
+                found = ids_where(requests.c[name], partial(between, least=least, most=most))
+                assert sorted(ledger.connection.scalars(found)) == sorted(
+                    f"r{seq}"
+                    for seq, row in ledger.there.items()
+                    if row[place] is not None and least <= row[place] <= most
+                )
+
+
+@pytest.mark.usefixtures("short")
+def test_a_transaction_adds_one_column_of_one_stretch() -> None:
+    """Others wait for it meanwhile. (Sequence numbers begin with 1, stretches with 0.)"""
+    with books() as ledger:
+        ledger.close([(1, "a", "b")] * 2)
+        assert set(ledger.until().values()) == {0}
+        for complete in range(1, 4):
+            ledger.close([(1, "a", "b")])
+            assert sorted(ledger.until().values()) == [0] * (3 - complete) + [4] * complete
+
+
+@pytest.mark.usefixtures("short")
+def test_where_many_wait_more_are_added() -> None:
+    """As behind an upgrade from a ledger in which none were: a search would read all their rows."""
+    with books() as ledger:
+        ledger.close([(1, "a", "b")] * 100)
+        assert min(ledger.until().values()) > 100 - 2 * 4
+
+
+async def test_settlements_complete_a_stretch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer's own do; an opened ledger goes on where it was."""
+    monkeypatch.setattr(stretches, "STRETCH_BITS", 2)
+    monkeypatch.setattr(stretches, "STRETCH", 4)
+    path = tmp_path / "gateway.db"
+    for name in ("alice", "bob"):
+        store = await open_store(path)
+        holder = await a_holder(store, name)
+        for _ in range(6):
+            intent = holder.intent()
+            await store.admit(intent)
+            await store.settle(settled(intent.request_id, "0.5"), 1)
+        rows = await store.read(lambda c: c.execute(select(BY_STRETCH["true_cost"])).all())
+        last = await store.read(lambda c: c.scalar(select(func.max(requests.c.closed_seq))))
+        assert [seq for _, _, seq in rows] == list(range(1, last + 1 & ~3))
+        await store.aclose()
+
+
+def test_an_upgrade_sorts_all_complete_stretches(tmp_path: Path) -> None:
+    """In a ledger whose indices were SQLite's own: what was found is found."""
+    path = tmp_path / "gateway.db"
+    make(path, Shape(rows=2 * STRETCH + 50))
+    writing = WritingConnection(path, "process")
+    for _ in range(2 * len(BY_STRETCH)):  # those that wait for their turn, too
+        Stretches(writing.sql).add_complete(2 * STRETCH + 50)
+    before = {name: _content(writing, table) for name, table in BY_STRETCH.items()}
+    assert [len(rows) > STRETCH for rows in before.values()] == [True] * 3
+    _back_to_0011(writing)
+    migrate(writing.sql, path)
+    assert {name: _content(writing, table) for name, table in BY_STRETCH.items()} == before
+    assert set(_content(writing, kept)) == {(name, 2 * STRETCH) for name in BY_STRETCH}
+    writing.close()
+
+
+def _content(writing: WritingConnection, table: Table) -> list[tuple[object, ...]]:
+    return writing.raw.execute(f"SELECT * FROM {table.name} ORDER BY 1, 2").fetchall()
+
+
+def _back_to_0011(writing: WritingConnection) -> None:
+    for table in (*BY_STRETCH.values(), kept):
+        writing.raw.execute(f"DROP TABLE {table.name}")
+    indices = {"requests_true_cost": "true_cost", "requests_response": "response_id"}
+    for index, column in (indices | {"requests_upstream": "upstream_request_id"}).items():
+        where = f"(closed_seq >> 11, {column}) WHERE {column} IS NOT NULL"
+        writing.raw.execute(f"CREATE INDEX {index} ON requests {where}")
+    writing.raw.execute("UPDATE alembic_version SET version_num = '0011'")
