@@ -130,6 +130,10 @@ class Connection:
         if on_gone is not None:
             on_gone()
 
+    def let_go(self) -> None:
+        """Of the wire, behind its end: nothing can be done to it any more."""
+        self._wire = None
+
 
 def connection_of(scope: MutableMapping[str, Any]) -> Connection:
     """The guard's connection, or one that never leaves (another server, or ASGI driven by hand)."""

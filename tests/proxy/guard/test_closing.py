@@ -7,7 +7,7 @@ import gc
 import select
 import socket
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -44,6 +44,13 @@ async def close_behind_a_cut(reply: Reply) -> None:
     reply.writer.close()
 
 
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
 WAYS: Ways = {
     "reset behind the answer": ([json_answer(ANSWER)], reset_behind_the_answer),
     "closed behind the answer": ([json_answer(ANSWER)], close_behind_the_answer),
@@ -53,11 +60,12 @@ WAYS: Ways = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_connection_that_is_gone_is_kept_by_no_timer(
-    gateway: GatewayUnderTest, upstream: ScriptedUpstream, way: str
+async def test_a_connection_that_is_gone_is_kept_by_nothing(
+    gateway: GatewayUnderTest, upstream: ScriptedUpstream, no_collections: None, front: str, way: str
 ) -> None:
-    """Ten seconds for a cut, 75 for a kept connection, 300 for one that takes nothing: those of a hundred leavers a
-    second would be hundreds of megabytes.
+    """By no timer: ten seconds for a cut, 75 for a kept connection, 300 for one that takes nothing, and those of a
+    hundred leavers a second would be hundreds of megabytes. Nor by itself, until all objects are looked through: what
+    two thousand streams had left took 40 ms, in which everything stood still.
     """
     secret = await gateway.create_key()
     steps, leave = WAYS[way]
@@ -69,7 +77,8 @@ async def test_a_connection_that_is_gone_is_kept_by_no_timer(
     async with asyncio.timeout(5):
         while connection() is not None:
             await asyncio.sleep(0.02)
-            gc.collect()
+            if front == "off":  # FastAPI's way keeps the frames of an exception that passed through it
+                gc.collect()
 
 
 async def test_what_comes_behind_a_last_request_takes_no_answer_away(
