@@ -153,6 +153,16 @@ def test_at_rest_it_comes_to_an_end() -> None:
     books.sql.close()
 
 
+def test_at_rest_nothing_is_left_of_what_was_asked_for_before() -> None:
+    """All of it is in its place already when a round begins: its row has to go all the same."""
+    books = Books()
+    books.add([(HASHES[0], 1, 20_000)])
+    books.lately.put_in_place(HASHES[:1])
+    books.lately.place_some()
+    assert books.rows() == 0
+    books.sql.close()
+
+
 def test_no_call_has_more_to_do_than_its_share() -> None:
     """Behind a start all that the table holds may wait: it is put in its place little by little."""
     books = Books()

@@ -65,7 +65,7 @@ async def test_a_connection_that_is_gone_is_kept_by_nothing(
 ) -> None:
     """By no timer: ten seconds for a cut, 75 for a kept connection, 300 for one that takes nothing, and those of a
     hundred leavers a second would be hundreds of megabytes. Nor by itself, until all objects are looked through: what
-    two thousand streams had left took 40 ms, in which everything stood still.
+    fifteen hundred streams had left took 40 ms, in which everything stood still.
     """
     secret = await gateway.create_key()
     steps, leave = WAYS[way]
