@@ -92,7 +92,6 @@ class LedgerBatch:
         self._open.forget()
         self._desk.forget()
         self._made.forget()
-        self._stretches.forget()
         self._days_until = self._closed_seq = None
 
     # --- settlements ----------------------------------------------------------------------

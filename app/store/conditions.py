@@ -45,11 +45,10 @@ Test = ColumnElement[bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`drives`: index ranges that, with what is `scattered`, hold every row of it (and perhaps others); none = no index
-    helps.
+    """`drives` (index ranges) and `scattered` together hold its rows, and perhaps others; neither = no index helps.
 
     `streams`: index ranges that hold just its rows, each in the order of ids; none = it has no such.
-    `scattered`: selects of ids in no order: whatever ids are asked for, they must be read as a whole.
+    `scattered`: selects of ids in no order; each is read as a whole, whatever ids are asked for.
     """
 
     test: Test

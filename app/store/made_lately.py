@@ -57,7 +57,7 @@ class MadeLately:
         self._buckets = [bytearray() for _ in range(BUCKETS)]  # of packed entries
         self._waiting = 0
         self._told_before = 0  # the last row's number when the round began
-        self._has_rows = False
+        self._has_rows = False  # the table, perhaps of ids that are all in their place
         (self._placed,) = connection.execute(_LAST_PLACED).fetchone()  # buckets, since there is anything
         self._read()
 

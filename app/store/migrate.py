@@ -61,7 +61,7 @@ def migrate(connection: Connection, path: Path) -> None:
         reason = getattr(error, "orig", None) or error
         raise UpgradeFailed(
             f"{path} is of an older version and could not be upgraded ({reason}). Nothing was changed: mend that "
-            "(beside the copy, an upgrade needs room for new indices), or start the older version."
+            "(beside the copy, an upgrade needs room for new indices and tables), or start the older version."
         ) from error
     log.info("ledger_upgraded", from_schema=revision, to_schema=HEAD, copy=str(copy))
 

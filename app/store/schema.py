@@ -4,7 +4,8 @@ Times are integers: milliseconds since 1970, UTC (`…_at`). Money is an integer
 beside the token as received. Lists (tags, model patterns) are sorted JSON arrays as text.
 Every table is STRICT: SQLite would otherwise turn an integer that is too large into a float.
 The tables of limits are in `schema_limits`, the audit log is in `schema_audit`, who made what in `schema_made`,
-by what else requests are found in `schema_stretches`, what was let go of in `schema_seals`.
+the tables by which requests are found by cost or by others' ids are in `schema_stretches`, what was let go of is in
+`schema_seals`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables by which closed requests are found by a cost, or by an id that is not ours. `stretches` has how.
+"""The tables by which closed requests are found by their true cost, or by an id that is not ours; `stretches` has how.
 
 Conventions as in `schema`, which has the rest.
 """
@@ -10,6 +10,11 @@ from typing import Any
 from sqlalchemy import Column, Table, Text
 
 from app.store.schema import Whole, strict_table
+
+# A stretch is so many requests (2,048), as a power of two. Of longer ones, more rows would be read that are not sorted
+# yet; of shorter ones there would be more to ask. It is stored: another length wants a migration that makes the tables
+# anew.
+STRETCH_BITS = 11
 
 
 def _by_stretch(name: str, kind: Any) -> Table:
@@ -24,12 +29,13 @@ def _by_stretch(name: str, kind: Any) -> Table:
 
 # By the column of `requests` whose values they hold; rows in which it is NULL are not there.
 BY_STRETCH = {
-    "true_cost": _by_stretch("costs_by_stretch", Whole),
-    "response_id": _by_stretch("responses_by_stretch", Text),
+    "true_cost": _by_stretch("true_costs_by_stretch", Whole),
+    "response_id": _by_stretch("response_ids_by_stretch", Text),
     "upstream_request_id": _by_stretch("upstream_ids_by_stretch", Text),
 }
 
-# A row for each of these: the first `closed_seq` that is not in it yet, where a stretch begins.
+# A row for each of these tables, by the column that it holds. `until`: it has the stretches before this `closed_seq`,
+# the first of a stretch.
 stretches = strict_table(
     "stretches",
     Column("of_column", Text, primary_key=True),

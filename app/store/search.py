@@ -62,7 +62,8 @@ class _Search:
             found.append(_id < self.upper)
         return found
 
-    def holds(self, request_id: str) -> bool:
+    def includes(self, request_id: str) -> bool:
+        """The same, for ids that come in no order: told to SQLite, it would walk along the ids instead."""
         return self.lower <= request_id and (self.upper is None or request_id < self.upper)
 
     @property
@@ -148,7 +149,7 @@ def _count(search: _Search, condition: Condition) -> int:
     Of one whose rows are scattered all are counted: those of a short period might be the last that are found.
     """
     too_many = search.effort.few_rows + 1
-    if not condition.drives:
+    if not (condition.drives or condition.scattered):
         return too_many
     drives = (select(_id).where(drive, *search.bounds()) for drive in condition.drives)
     found = 0
@@ -165,7 +166,7 @@ def _ids(search: _Search, condition: Condition) -> list[str]:
     for drive in condition.drives:
         found.update(search.connection.scalars(select(_id).where(drive, *search.bounds())))
     for ids in condition.scattered:
-        found.update(one for one in search.connection.scalars(ids) if search.holds(one))
+        found.update(one for one in search.connection.scalars(ids) if search.includes(one))
     return list(found)
 
 

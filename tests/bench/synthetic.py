@@ -77,7 +77,7 @@ def make(path: Path, shape: Shape) -> None:
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         follow_calendar(connection, ZoneInfo("UTC"), shape.end)
-        Stretches(connection).add_complete(shape.rows)
+        Stretches(connection).add_complete(shape.rows)  # of the last two, the writer adds the rest
     engine.dispose()
 
 

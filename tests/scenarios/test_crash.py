@@ -22,6 +22,7 @@ from tests.scenarios.gateway_process import (
 )
 from tests.scenarios.judgement import compare, ledger_rows
 from tests.scenarios.mixed_load import MixedLoad
+from tests.store.by_stretch import wrong
 
 pytestmark = pytest.mark.scenario
 
@@ -45,6 +46,7 @@ async def assert_recovered(gateway: GatewayProcess) -> None:
     now = "(SELECT id FROM instances ORDER BY started_at DESC, id DESC LIMIT 1)"
     assert gateway.ask_ledger(f"SELECT id FROM requests WHERE state = 'open' AND instance_id <> {now}") == []
     assert gateway.ask_ledger("PRAGMA integrity_check") == ["ok"]
+    assert gateway.ask_ledger(wrong()) == []
     assert (await gateway.admin("POST", "verify"))["differences"] == []
 
 

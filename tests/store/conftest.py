@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from app.store import stretches
 from app.store.engine import open_store
 from app.store.port import Store
 from tests.store.limited import LimitedLedger
@@ -42,3 +43,13 @@ def seen(path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
 @pytest.fixture
 def by_loop(seen: Seen) -> list[bool]:
     return seen.by_loop
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of four requests."""
+    with monkeypatch.context() as patch:
+        patch.setattr(stretches, "STRETCH_BITS", 2)
+        patch.setattr(stretches, "STRETCH", 4)
+        patch.setattr(stretches, "UNSORTED_MAX", 8)
+        yield

@@ -154,7 +154,7 @@ def test_at_rest_it_comes_to_an_end() -> None:
 
 
 def test_at_rest_nothing_is_left_of_what_was_asked_for_before() -> None:
-    """All of it is in its place already when a round begins: its row has to go all the same."""
+    """An id was put in its place when it was asked for; its row in the table goes all the same."""
     books = Books()
     books.add([(HASHES[0], 1, 20_000)])
     books.lately.put_in_place(HASHES[:1])

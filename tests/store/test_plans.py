@@ -38,6 +38,7 @@ from app.store import (
 from app.store.hot import ROWS_MAX, Hot
 from app.store.letting_go import is_as_sealed, let_go
 from app.store.port import RowMissing, Store
+from app.store.schema_stretches import BY_STRETCH
 from app.store.sealing import Due, Sealing, next_due
 from app.store.seals import Piece, Seal, oldest_row_ms
 from app.store.verify import verify_step
@@ -182,12 +183,14 @@ def plans(connection: Connection, question: Callable[[Connection], Any]) -> list
     return [
         str(row[-1])
         for statement, parameters in asked
-        for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        for row in connection.exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", parameters[0] if isinstance(parameters, list) else parameters
+        )
     ]
 
 
 def bad(step: str) -> bool:
-    tables = ("requests", "usage", "adjustments", "refusals", "refusal_counts")
+    tables = ("requests", "usage", "adjustments", "refusals", "refusal_counts", *map(str, BY_STRETCH.values()))
     scan = step.startswith(tuple(f"SCAN {table}" for table in tables)) and not step.endswith(FEW)
     return scan or step == "USE TEMP B-TREE FOR ORDER BY"
 
@@ -211,12 +214,12 @@ INDICES = {
     "with outcome timed_out": "requests_outcome (outcome=?",
     "with status (504, 504)": "requests_status (status=?",
     "with status (500, 599)": "requests_status (status=?",
-    "with cost_min_picodollars 1000000000000": "costs_by_stretch USING PRIMARY KEY (stretch=? AND value>?",
+    "with cost_min_picodollars 1000000000000": "true_costs_by_stretch USING PRIMARY KEY (stretch=? AND value>?",
     "with unknown_reason lost": "requests_unknown_reason (unknown_reason=?",
     "with tag prod": "requests_tags (tags=?",
-    "with ident resp_0": "responses_by_stretch USING PRIMARY KEY (stretch=? AND value>? AND value<?",
+    "with ident resp_0": "response_ids_by_stretch USING PRIMARY KEY (stretch=? AND value>? AND value<?",
     "with ident up_0": "upstream_ids_by_stretch USING PRIMARY KEY (stretch=? AND value>? AND value<?",
-    "by response id": "responses_by_stretch USING PRIMARY KEY (stretch=? AND value=?",
+    "by response id": "response_ids_by_stretch USING PRIMARY KEY (stretch=? AND value=?",
     "by upstream id": "upstream_ids_by_stretch USING PRIMARY KEY (stretch=? AND value=?",
     "late adjustments": "adjustments_dated",
     "refused": "SEARCH refusals USING PRIMARY KEY (id>? AND id<?)",
@@ -227,6 +230,13 @@ INDICES = {
     "usage of a key by model": "requests USING INDEX requests_open (id>? AND id<?)",
     "usage by key": "usage_days USING PRIMARY KEY (bucket_at>? AND bucket_at<?",
 }
+
+
+async def test_what_is_not_sorted_yet_is_found_by_the_order_of_closing(store: Store) -> None:
+    """By costs and ids that are not ours: those of no complete stretch."""
+    for name in ("with cost_min_picodollars 1000000000000", "with ident resp_0", "by response id", "by upstream id"):
+        steps = await store.read(plans, QUESTIONS[name])
+        assert any("requests USING INDEX requests_closed_seq (closed_seq>?)" in step for step in steps), (name, steps)
 
 
 async def test_a_rare_value_is_found_through_its_own_index(store: Store, subtests: pytest.Subtests) -> None:
@@ -278,11 +288,15 @@ async def test_letting_go_walks_along_the_ids_and_deletes_by_them(store: Store) 
     alice = await a_holder(store)
     intent = alice.intent(PERIOD.from_at)
     await store.admit(intent)
-    await store.settle(settled(intent.request_id), 1)
+    await store.settle(settled(intent.request_id, upstream_request_id="up"), 1)
     steps = await store.change(plans, lambda c: let_go(c, A_SEAL, A_SEAL.to_ms, 1))
     assert [step for step in steps if bad(step)] == []
     found = [step for step in steps if step.startswith("SEARCH requests")]
     assert {step.split(" USING ")[1] for step in found} == {"PRIMARY KEY (id>? AND id<?)", "PRIMARY KEY (id=?)"}, found
+    for table in BY_STRETCH.values():
+        assert [step.split(" USING ")[1] for step in steps if f" {table} " in step] == [
+            "PRIMARY KEY (stretch=? AND value=? AND closed_seq=?)"
+        ], steps
 
 
 HOT = {

@@ -24,6 +24,7 @@ from app.store.schema import requests
 from app.store.seal_form import ROW_COLUMNS
 from app.store.sealing import Due, Sealing, next_due
 from app.store.seals import let_go_before
+from tests.store.by_stretch import wrong
 from tests.store.entries import crashed_copy, rows, settled, unknown
 from tests.store.letting import BrokenOff, OldLedger, old_ledger, retention
 from tests.store.limited import utc
@@ -52,6 +53,17 @@ async def test_a_month_goes_when_its_end_is_so_many_days_ago(old: OldLedger) -> 
     assert there == [2 * month, 2 * month, month, month, 0]
     verified = await old.reports.verify()
     assert (verified.differences, verified.rows, verified.sealed) == ((), 0, 2 * month)
+
+
+@pytest.mark.usefixtures("short_stretches")
+async def test_what_a_request_is_found_by_goes_with_its_row(path: Path, tmp_path: Path) -> None:
+    """Its cost and its ids, in the order of closing or out of it."""
+    ledger = await old_ledger(path, tmp_path / "made" / "gateway.db")
+    there = await ledger.sql("SELECT closed_seq FROM response_ids_by_stretch")
+    await retention(ledger, days=32).run_once()
+    assert 0 < len(await ledger.sql("SELECT closed_seq FROM response_ids_by_stretch")) < len(there)
+    assert await ledger.sql(wrong()) == []
+    await ledger.close()
 
 
 async def test_a_seal_tells_what_was_there(old: OldLedger) -> None:

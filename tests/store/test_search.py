@@ -27,8 +27,9 @@ from app.store.hot import raw_of
 from app.store.port import Store
 from app.store.queries import find_request
 from app.store.schema import requests
+from app.store.schema_stretches import STRETCH_BITS
 from app.store.search import Effort, list_requests
-from app.store.stretches import STRETCH_BITS, Stretches
+from app.store.stretches import Stretches
 from tests.scratch import SCRATCH
 from tests.store.entries import a_holder, free, rows, settled, unknown
 
@@ -77,8 +78,8 @@ async def fill(store: Store, seed: int, count: int = 120) -> list[RequestRecord]
 
 
 def _spread(connection: Connection) -> None:
-    """As if many others had been closed between any two: their costs and ids lie in several stretches, and of the last
-    ones are not sorted yet."""
+    """As if many others had been closed between any two: their costs and ids lie in many stretches, and those of the
+    last few are not sorted yet."""
     connection.execute(update(requests).values(closed_seq=requests.c.closed_seq * 1000))
     Stretches(connection).add_complete(connection.scalar(select(func.max(requests.c.closed_seq))) or 0)
 

@@ -56,7 +56,7 @@ class Wire(Protocol):
 
 
 class Connection:
-    """One client connection; without a wire, one that never leaves."""
+    """One client connection; one that was made without a wire never leaves, one that is gone has it no more."""
 
     __slots__ = ("_on_gone", "_wire", "client", "facts", "flowing", "gone", "local")
 
@@ -130,8 +130,8 @@ class Connection:
         if on_gone is not None:
             on_gone()
 
-    def let_go(self) -> None:
-        """Of the wire, behind its end: nothing can be done to it any more."""
+    def drop_wire(self) -> None:
+        """Call it when the wire is closed: nothing can be done to it any more."""
         self._wire = None
 
 

@@ -1,6 +1,6 @@
 """Indices over ids and costs of closed requests begin with a stretch of the ledger: what is new goes to one place.
 
-Those of before go here; 0010 makes the new ones, for stretches of another length than this revision had.
+Those of before go here; what came instead are tables, which 0012 makes.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ KEY = ["stretch", "value", "closed_seq"]
 
 # [table, type, column of requests, its index of before]
 TABLES = (
-    ("costs_by_stretch", WHOLE, "true_cost", "requests_true_cost"),
-    ("responses_by_stretch", sa.Text(), "response_id", "requests_response"),
+    ("true_costs_by_stretch", WHOLE, "true_cost", "requests_true_cost"),
+    ("response_ids_by_stretch", sa.Text(), "response_id", "requests_response"),
     ("upstream_ids_by_stretch", sa.Text(), "upstream_request_id", "requests_upstream"),
 )
 
@@ -36,9 +36,11 @@ def upgrade() -> None:
     connection = op.get_bind()
     span = sa.text("SELECT min(closed_seq), max(closed_seq) FROM requests WHERE closed_seq > 0")
     first, last = connection.execute(span).one()
-    begin, until = (first or 0) // STRETCH, ((last or 0) + 1) // STRETCH
+    gone = connection.scalar(sa.text("SELECT max(through_seq) FROM seals"))  # of rows that may all have been let go of
+    until = (max(last or 0, gone or 0) + 1) // STRETCH
+    begin = until if first is None else first // STRETCH
     for table, kind, column, index in TABLES:
-        op.drop_index(index, "requests")
+        op.drop_index(index, "requests", if_exists=True)  # a ledger that was at 0010 or 0011 has it
         op.create_table(
             table,
             sa.Column("stretch", WHOLE, nullable=False),
