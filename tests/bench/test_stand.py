@@ -113,7 +113,7 @@ def test_a_load_that_is_waited_for_no_more_is_ended(stand: Stand, monkeypatch: p
 def test_what_nobody_knows_of_is_ended_too() -> None:
     """As a subject that was being begun when the signal came, with what it has begun itself."""
     program = (
-        "import os, signal, subprocess\n"
+        "import os, subprocess\n"
         "from tests.bench.machine import end_descendants, family\n"
         "begun = subprocess.Popen(['sh', '-c', 'sleep 60 & echo; wait'], stdout=subprocess.PIPE)\n"
         "begun.stdout.readline()\n"

@@ -27,7 +27,7 @@ from app.store.hot import raw_of
 from app.store.port import Store
 from app.store.queries import find_request
 from app.store.schema import requests
-from app.store.schema_stretches import STRETCH_BITS
+from app.store.schema_stretches import STRETCH_BITS, stretches
 from app.store.search import Effort, list_requests
 from app.store.stretches import Stretches
 from tests.scratch import SCRATCH
@@ -208,6 +208,8 @@ def test_a_request_is_found_by_each_of_its_ids_wherever_it_lies(ledger: Ledger) 
     for (key_id, ident), expected in newest.items():
         assert ledger.run(ledger.store.read(find_request, ident, key_id)).id == expected
     assert len({(record.closed_seq or 0) >> STRETCH_BITS for record in ledger.records}) > 10
+    until = ledger.run(ledger.store.read(lambda c: c.scalar(select(func.min(stretches.c.until)))))
+    assert 0 < until <= max(record.closed_seq or 0 for record in ledger.records if record.response_id)
 
 
 def test_a_page_that_ends_early_says_where_to_go_on(ledger: Ledger) -> None:
