@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from app.proxy.deadline import Deadline
 from app.proxy.guard.connection import Connection
 from app.proxy.guard.cycle import Cycle
+from app.proxy.guard.flow import Flow
 from app.proxy.guard.limits import CLOSE_LINGER_SECONDS, CUT_LINGER_SECONDS, LEFTOVER_BYTES_MAX, Limits
 from app.proxy.outbox import Outbox
 from app.proxy.quiet_end import QuietEnd
@@ -22,9 +23,12 @@ from app.proxy.quiet_end import QuietEnd
 class Closing(QuietEnd):
     """The guard's lower half: writing and closing. `protocol` is the upper one."""
 
+    __slots__ = ("_deadline", "_ended", "_refused", "_stall", "_thrown_away", "connection")
+
     limits: Limits
     outbox: Outbox
     cycle: Cycle  # type: ignore[assignment]
+    flow: Flow
 
     def __init__(
         self,

@@ -15,10 +15,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.proxy.guard.connection import CHUNK_FORMAT, Message
+from app.proxy.guard.flow import Flow
 
 AsgiApp = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -44,7 +44,7 @@ log = logging.getLogger("uvicorn.error")
 class Host(Protocol):
     """The connection below, as far as a cycle acts on it."""
 
-    flow: FlowControl
+    flow: Flow
     tasks: set[asyncio.Task[None]]
 
     @property

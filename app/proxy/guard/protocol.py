@@ -18,6 +18,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from app.core.errors import ApiError, bad_http, request_timeout
+from app.proxy.guard.flow import Flow
 from app.proxy.guard.limits import (
     HEAD_SECONDS_MAX,
     HELD_BYTES_MAX,
@@ -41,6 +42,8 @@ _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.plat
 class GuardProtocol(Requests):
     """One client connection."""
 
+    __slots__ = ("_held",)
+
     def __init__(
         self,
         config: Config,
@@ -55,6 +58,7 @@ class GuardProtocol(Requests):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         sock = transport.get_extra_info("socket")
         self.connection.local = sock is not None and sock.family == socket.AF_UNIX

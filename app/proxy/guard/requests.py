@@ -28,6 +28,19 @@ from app.proxy.guard.seat import Seat
 class Requests(Closing):
     """One connection's requests, one after the other."""
 
+    __slots__ = (
+        "_extensions",
+        "_fault",
+        "_framing",
+        "_known",
+        "_leftover_bytes",
+        "_misses",
+        "_parsed",
+        "_parsed_bytes",
+        "_seat",
+        "_whole",
+    )
+
     exchange_tasks: set[asyncio.Task[None]]
     scope: dict[str, Any]  # type: ignore[assignment]
     _seat: Seat  # once the connection is made

@@ -28,6 +28,30 @@ HEADERS_MAX = 256
 class Wire(asyncio.BufferedProtocol):
     """One connection to the upstream."""
 
+    __slots__ = (
+        "_answer",
+        "_complete",
+        "_head_bytes",
+        "_headers",
+        "_keep_alive",
+        "_lost",
+        "_outbox",
+        "_parser",
+        "_pieces",
+        "_pieces_kept",
+        "_reading_paused",
+        "_refused",
+        "_released",
+        "_room",
+        "_sending",
+        "_sent_anything",
+        "_spoiled",
+        "_transport",
+        "deadline",
+        "on_body",
+        "over",
+    )
+
     def __init__(self, released: Callable[[Wire, Named], None], lost: Callable[[Wire], None], outbox: Outbox) -> None:
         self.deadline = NEVER  # on the loop's clock: what is waited for must have come by then
         self.over = False  # the peer will send nothing more, or may not

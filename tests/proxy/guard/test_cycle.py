@@ -10,12 +10,12 @@ import httptools
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.core.request_head import head_fault
 from app.proxy.guard import GuardProtocol
 from app.proxy.guard.cycle import Cycle
+from app.proxy.guard.flow import Flow
 from app.proxy.outbox import Outbox
 from tests.proxy.guard.connections import Message, WrittenTransport, guarded
 
@@ -27,7 +27,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.transport = WrittenTransport()
-        self.flow = FlowControl(self.transport)
+        self.flow = Flow(self.transport)
         self.tasks: set[Any] = set()
         self.completed = 0
         self.outbox = Outbox()

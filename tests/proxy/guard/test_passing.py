@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.proxy.guard import CHUNK_FORMAT, Connection, Message
 from app.proxy.guard.cycle import Cycle
+from app.proxy.guard.flow import Flow
 from app.proxy.outbox import Outbox
 
 
@@ -35,7 +35,7 @@ class Below:
     def __init__(self, outbox: Outbox | None = None) -> None:
         self.sink = Sink()
         self.transport: asyncio.Transport = self.sink
-        self.flow = FlowControl(self.transport)
+        self.flow = Flow(self.transport)
         self.outbox = outbox or Outbox()
         self.tasks: set[asyncio.Task[None]] = set()
         self.cycle = Cycle(self, {"method": "POST"}, keep_alive=True)
