@@ -12,6 +12,7 @@ import hashlib
 import os
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,20 @@ from pathlib import Path
 # A Unix socket's path may be this long on every system (sun_path on macOS, less the NUL).
 SOCKET_PATH_BYTES_MAX = 103
 
+# About this much of an answer waits unsent in the system, which else gives some megabytes to a client that takes none.
+UNSENT_BYTES_MAX = 64 * 1024
+
+# Python names the option since 3.12; elsewhere a connection would not have it of its listener.
+_UNSENT_OPTION: int | None = 25 if sys.platform == "linux" else None
+
 
 def bind_tcp(host: str, port: int) -> socket.socket:
     """A bound, not yet listening socket. Raises: `OSError` with a sentence that names the mend."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if _UNSENT_OPTION is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_BYTES_MAX)  # of its connections, too
     try:
         sock.bind((host, port))
     except OSError as error:

@@ -10,9 +10,6 @@ from app.proxy.guard.places import Places
 # A client that reads nothing holds at most this much of an answer in our memory, and what waits for the turn's end.
 WRITE_BUFFER_BYTES_MAX = 12 * 1024
 
-# And about this much waits unsent in the system's, which else gives some megabytes to a connection that does not move.
-UNSENT_BYTES_MAX = 64 * 1024
-
 # After a cut the last bytes may still be on their way; a client that takes none is dropped.
 CUT_LINGER_SECONDS = 10.0
 

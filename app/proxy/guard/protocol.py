@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from typing import Any
 
 import httptools
@@ -25,7 +24,6 @@ from app.proxy.guard.limits import (
     LEFTOVER_BYTES_MAX,
     LEFTOVER_KEPT_BYTES_MAX,
     LEFTOVER_SECONDS_MAX,
-    UNSENT_BYTES_MAX,
     WRITE_BUFFER_BYTES_MAX,
     Limits,
 )
@@ -34,9 +32,6 @@ from app.proxy.guard.refusal import refusal_bytes
 from app.proxy.guard.requests import Requests
 from app.proxy.guard.seat import Seat
 from app.proxy.outbox import Outbox
-
-# Not every system has it, and Python names it since 3.12.
-_UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
 
 
 class GuardProtocol(Requests):
@@ -57,13 +52,10 @@ class GuardProtocol(Requests):
     # --- the connection --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.flow = Flow(transport)
+        self._is_made(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         sock = transport.get_extra_info("socket")
         self.connection.local = sock is not None and sock.family == socket.AF_UNIX
-        if sock is not None and not self.connection.local and _UNSENT_OPTION is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_BYTES_MAX)
         peer = None if self.connection.local else self.client[0] if self.client is not None else ""
         if peer is not None and self.limits.places.are_full:
             self._end_one_that_rests()
@@ -74,6 +66,17 @@ class GuardProtocol(Requests):
             transport.abort()
         else:
             self._deadline.set(HEAD_SECONDS_MAX, self._head_is_late)
+
+    def _is_made(self, transport: asyncio.Transport) -> None:
+        """Does what uvicorn does here, but asks the transport for both addresses: a socket's own methods let go of the
+        interpreter's lock, which the ledger's thread then takes, with each of a hundred clients that come at once."""
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = Flow(transport)
+        here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self.server = here[:2] if isinstance(here, tuple) else (here, None) if isinstance(here, str) else None
+        self.client = there[:2] if isinstance(there, tuple) else None
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
