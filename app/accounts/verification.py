@@ -6,7 +6,7 @@ Knows no SQL: the steps are the store's. What is found is told, never mended.
 from __future__ import annotations
 
 from app.core.views import Difference, Verification
-from app.store import verify, verify_books, verify_limits
+from app.store import verify, verify_books, verify_limits, verify_search
 from app.store.port import Store
 from app.store.seals import Seal, pieces_left, rows_sealed
 from app.store.verify_seals import SealProof, verify_piece
@@ -21,7 +21,7 @@ class Verifier:
         self._differences: list[Difference] = []
 
     async def run(self) -> Verification:
-        """Rows against roll-ups, seals, days, adjustments, windows and running counts."""
+        """Rows against roll-ups, seals, days, adjustments, windows, running counts and what searches find."""
         next_ms: int | None = 0
         while next_ms is not None:
             step = await self._store.read(verify.verify_step, next_ms)
@@ -33,6 +33,7 @@ class Verifier:
             next_ms = self._note(await self._store.read(verify_books.verify_days, next_ms))
         await self._adjustments()
         await self._limits()
+        await self._searches()
         found = tuple(self._differences[: verify.DIFFERENCES_MAX])
         return Verification(not found, self._rows, found, await self._store.read(rows_sealed))
 
@@ -67,3 +68,9 @@ class Verifier:
         while place is not None:
             self._differences += found
             found, place = await self._store.read(verify_limits.verify_windows, place)
+
+    async def _searches(self) -> None:
+        start: int | None = 0
+        while start is not None:
+            found, start = await self._store.read(verify_search.verify_stretches, start)
+            self._differences += found

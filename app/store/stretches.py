@@ -8,7 +8,7 @@ that a new ledger takes for a request among 64; now they are 3.4. 64 requests, i
 write 72.)
 
 A search asks every stretch, and of what belongs to no complete one yet it reads the rows. Nothing of SQLite's holds
-these tables against the rows: `PRAGMA integrity_check` does not see what is missing.
+these tables against the rows (`PRAGMA integrity_check` does not see what is missing): `verify_search` does.
 """
 
 from __future__ import annotations

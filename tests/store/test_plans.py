@@ -44,6 +44,7 @@ from app.store.seals import Piece, Seal, oldest_row_ms
 from app.store.verify import verify_step
 from app.store.verify_books import verify_adjustments
 from app.store.verify_seals import SealProof
+from app.store.verify_search import differences_in, verify_stretches
 from tests.store.entries import a_holder, settled
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -79,6 +80,10 @@ OWNERS = ("key_known", "team_known", GATEWAY)
 
 NOW_MS = to_ms(PERIOD.from_at)
 SPANS = {period.value: span_of(period, NOW_MS, UTC_ZONE) for period in BudgetPeriod}
+
+
+def _proven(name: str, connection: Connection) -> None:
+    list(differences_in(connection, name, 0, 8))
 
 
 def _begun(period: str, owner_id: str, connection: Connection) -> Any:
@@ -150,6 +155,8 @@ QUESTIONS: dict[str, Callable[[Connection], Any]] = {
     **{f"usage by {pair}": partial(_usage_by, pair) for pair in itertools.combinations(GroupBy, 2)},
     **{f"usage of a key by {by}": partial(_usage_of_key_by, by) for by in GroupBy},
     "verify": lambda c: verify_step(c, 0, 10),
+    "verify searches": lambda c: verify_stretches(c, 0),
+    **{f"verify searches by {name}": partial(_proven, name) for name in BY_STRETCH},
     "verify adjustments": lambda c: verify_adjustments(c, ""),
     "what is let go of next": lambda c: next_due(c, PERIOD.to_at, UTC_ZONE),
     "a step of sealing": lambda c: Sealing(A_MONTH).step(c),

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Connection, Table, create_engine, delete, func, insert, select
 
+from app.accounts.verification import Verifier
+from app.core.views import Difference
 from app.store.connections import WritingConnection
 from app.store.engine import open_store
 from app.store.migrate import migrate
@@ -21,6 +23,7 @@ from app.store.schema import metadata, requests
 from app.store.schema_stretches import BY_STRETCH
 from app.store.schema_stretches import stretches as kept
 from app.store.stretches import STRETCH, Stretches, ids_where, let_go_of
+from app.store.verify_search import verify_stretches
 from tests.bench.synthetic import Shape, make
 from tests.store.by_stretch import wrong
 from tests.store.entries import a_holder, settled
@@ -126,6 +129,7 @@ def test_what_is_found_is_what_a_look_at_each_row_finds(steps: list[Any]) -> Non
         for step in steps:
             ledger.step(step)
         assert ledger.connection.exec_driver_sql(wrong()).all() == []
+        assert verified(ledger.connection) == []
         for place, name in enumerate(BY_STRETCH):
             for least, most in ((0, 0), (1, 5), (5, 2**62), (2, 4)) if place == 0 else (("a", "a"), ("a", "az")):
                 found = ids_where(requests.c[name], partial(between, least=least, most=most))
@@ -134,6 +138,67 @@ def test_what_is_found_is_what_a_look_at_each_row_finds(steps: list[Any]) -> Non
                     for seq, row in ledger.there.items()
                     if row[place] is not None and least <= row[place] <= most
                 )
+
+
+def verified(connection: Connection) -> list[Difference]:
+    """What the proof finds, in all of its steps."""
+    differences: list[Difference] = []
+    start: int | None = 0
+    while start is not None:
+        found, start = verify_stretches(connection, start)
+        differences += found
+    return differences
+
+
+CHANGES = {
+    "DELETE FROM true_costs_by_stretch WHERE closed_seq = 41": [("true_cost finds each request", "r41")],
+    "UPDATE response_ids_by_stretch SET value = 'z' WHERE closed_seq = 2": [
+        ("response_id finds each request", "r2"),
+        ("response_id finds nothing else", "r2"),
+    ],
+    "UPDATE requests SET true_cost = 7 WHERE closed_seq = 90": [
+        ("true_cost finds each request", "r90"),
+        ("true_cost finds nothing else", "r90"),
+    ],
+    "DELETE FROM requests WHERE closed_seq = 5": [
+        (f"{column} finds nothing else", "5") for column in ("true_cost", "response_id", "upstream_request_id")
+    ],
+    "INSERT INTO upstream_ids_by_stretch VALUES (500, 'b', 2000)": [("upstream_request_id finds nothing else", "2000")],
+    "UPDATE upstream_ids_by_stretch SET stretch = 1 WHERE closed_seq = 50": [
+        ("upstream_request_id finds nothing else", "r50"),
+        ("upstream_request_id finds each request", "r50"),
+    ],
+}
+
+
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_proof_names_what_a_search_would_not_find(change: str) -> None:
+    with books() as ledger:
+        ledger.close([(1, "a", "b")] * 100)
+        assert verified(ledger.connection) == []
+        ledger.connection.exec_driver_sql(change)
+        found = [(one.what, *one.where.values()) for one in verified(ledger.connection)]
+        assert found == [(f"a search by {what}", where) for what, where in CHANGES[change]]
+
+
+@pytest.mark.usefixtures("short_stretches")
+async def test_verify_proves_what_searches_find(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.db"
+    store = await open_store(path)
+    holder = await a_holder(store)
+    for _ in range(9):
+        intent = holder.intent()
+        await store.admit(intent)
+        await store.settle(settled(intent.request_id, "0.5"), 1)
+    assert (await Verifier(store).run()).ok
+    await store.aclose()
+    with contextlib.closing(WritingConnection(path, "process")) as writing:
+        writing.raw.execute("DELETE FROM true_costs_by_stretch WHERE closed_seq = 2")
+    store = await open_store(path)
+    found = await Verifier(store).run()
+    await store.aclose()
+    assert [one.what for one in found.differences] == ["a search by true_cost finds each request"]
 
 
 @pytest.mark.usefixtures("short_stretches")
