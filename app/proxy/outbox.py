@@ -21,11 +21,16 @@ WAITING_BYTES_MAX = 16 * 1024
 
 
 class Outbox:
-    """One loop's: it keeps what waits for that loop's turn to end."""
+    """The running loop's: it keeps what waits for that loop's turn to end.
 
-    __slots__ = ("_is_calm", "_is_turn", "_waiting")
+    (Whoever is asked often keeps its loop: Python 3.11 asks the system for the process's id to tell which one runs,
+    0.15 to 0.26 µs, eight times a request.)
+    """
+
+    __slots__ = ("_is_calm", "_is_turn", "_loop", "_waiting")
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._is_calm = True  # nothing was left to put together by the last turn that wrote
         self._is_turn = False  # something was written in this turn, and its end will be told
         self._waiting: dict[asyncio.WriteTransport, bytes] = {}
@@ -33,7 +38,7 @@ class Outbox:
     def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         if not self._is_turn:
             self._is_turn = True
-            asyncio.get_running_loop().call_soon(self._end_turn)
+            self._loop.call_soon(self._end_turn)
             if self._is_calm:
                 _write(transport, data)
                 return

@@ -79,11 +79,13 @@ class Cycle:
         "response_complete",
         "response_started",
         "scope",
+        "task",
         "waiting_for_100_continue",
     )
 
     def __init__(self, host: Host, scope: Message, *, keep_alive: bool, expects_continue: bool = False) -> None:
         self.scope = scope
+        self.task: asyncio.Task[None] | None = None  # that calls the application
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
         self.disconnected = False
@@ -169,7 +171,8 @@ class Cycle:
                 log.error("ASGI callable returned without %s response.", undone)
                 await self._answer_for_it()
         finally:
-            self._host.tasks.discard(asyncio.current_task())
+            task, self.task = self.task, None
+            self._host.tasks.discard(task)
 
     async def _answer_for_it(self) -> None:
         if self.response_started:

@@ -192,7 +192,8 @@ class Requests(Closing):
         self.connection.client = self._seat.client
         keep_alive = keep_alive and not self.ending and self._seat.place is Place.OPEN
         self.cycle = Cycle(self, self.scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
-        self.tasks.add(self.loop.create_task(self.cycle.run(self.app)))  # nobody else holds it
+        self.cycle.task = task = self.loop.create_task(self.cycle.run(self.app))
+        self.tasks.add(task)  # else nobody would hold it
 
     def _body_length(self) -> int | None:
         lengths = [value for name, value in self.headers if name == b"content-length"]

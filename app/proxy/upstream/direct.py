@@ -48,7 +48,7 @@ CLOSE_SECONDS = 1.0
 
 
 class DirectUpstream:
-    """`Upstream` over its own pile of connections."""
+    """`Upstream` over its own pile of connections, in the loop in which it is made."""
 
     def __init__(self, connecting: Connecting) -> None:
         if connecting.proxy is not None:
@@ -56,6 +56,7 @@ class DirectUpstream:
         origin = urlsplit(connecting.origin)
         tls = origin.scheme == "https"
         self._connecting = connecting
+        self._loop = asyncio.get_running_loop()
         self._host = origin.hostname or ""
         self._port = origin.port or (443 if tls else 80)
         self._tls = trust(connecting.ca_file) if tls else None
@@ -112,7 +113,7 @@ class DirectUpstream:
 
     def _rested(self) -> Wire | None:
         """A connection that may serve another request."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while self._resting:
             wire, until = self._resting.pop()
             if not wire.over and now < until:
@@ -125,7 +126,7 @@ class DirectUpstream:
         if seconds <= 0 or self._closed:
             wire.abort()
         else:
-            self._resting.append((wire, asyncio.get_running_loop().time() + seconds))
+            self._resting.append((wire, self._loop.time() + seconds))
 
     def _lost(self, wire: Wire) -> None:
         self._wires.discard(wire)
@@ -178,8 +179,7 @@ class DirectUpstream:
         return wire
 
     async def _reach(self, family: int, address: str, port: int) -> Wire:
-        loop = asyncio.get_running_loop()
-        transport, wire = await loop.create_connection(
+        transport, wire = await self._loop.create_connection(
             lambda: Wire(self._released, self._lost, self._outbox), address, port, family=family
         )
         probe(transport)
@@ -192,12 +192,12 @@ class DirectUpstream:
 
     def _watch(self) -> None:
         if self._look is None and not self._closed:
-            self._look = asyncio.get_running_loop().call_later(self._look_seconds, self._look_around)
+            self._look = self._loop.call_later(self._look_seconds, self._look_around)
 
     def _look_around(self) -> None:
         """Ends what has waited too long; lets go of what has rested too long."""
         self._look = None
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         for wire in [wire for wire in self._wires if wire.deadline <= now]:
             wire.time_out()
         if any(until <= now for _, until in self._resting):

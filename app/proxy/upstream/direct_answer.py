@@ -27,6 +27,7 @@ class DirectAnswer:
         "_clock",
         "_failure",
         "_idle_seconds",
+        "_loop",
         "_news",
         "_take",
         "_wire",
@@ -38,14 +39,14 @@ class DirectAnswer:
         "status",
     )
 
-    def __init__(self, wire: Wire, idle_seconds: float) -> None:
+    def __init__(self, wire: Wire, idle_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self.status = _NO_STATUS
         self.headers: Headers = ()
         self.named: Named = _NO_NAMES
         self.framing = Framing.NONE
         self.ended = False
         self.is_awaited = False  # somebody waits for what comes next
-        self._clock = asyncio.get_running_loop().time
+        self._loop, self._clock = loop, loop.time
         self._wire: Wire | None = wire
         self._idle_seconds = idle_seconds
         self._chunks: list[bytes] = []  # a handful at most, and mostly none: a deque takes 0.7 KiB for that
@@ -156,7 +157,7 @@ class DirectAnswer:
             return
         if self.is_awaited:
             raise RuntimeError("two tasks read one answer")
-        self._news = asyncio.get_running_loop().create_future()
+        self._news = self._loop.create_future()
         self.is_awaited = True
         wire.deadline = deadline
         try:

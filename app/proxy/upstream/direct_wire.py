@@ -34,6 +34,7 @@ class Wire(asyncio.BufferedProtocol):
         "_head_bytes",
         "_headers",
         "_keep_alive",
+        "_loop",
         "_lost",
         "_outbox",
         "_parser",
@@ -58,6 +59,7 @@ class Wire(asyncio.BufferedProtocol):
         self._released = released
         self._lost = lost
         self._outbox = outbox
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._pieces: list[bytes] = []  # of the body, from one read
         self.on_body = self._pieces.append  # httptools calls it for each: a method of ours would take thrice as long
@@ -79,7 +81,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def begin(self, idle_seconds: float) -> DirectAnswer:
         """Takes the wire for one request and its answer."""
-        self._answer = DirectAnswer(self, idle_seconds)
+        self._answer = DirectAnswer(self, idle_seconds, self._loop)
         self._headers, self._head_bytes = [], 0
         self._complete = self._refused = self._sent_anything = False
         self.deadline = NEVER
@@ -115,7 +117,7 @@ class Wire(asyncio.BufferedProtocol):
         if self._room is None:
             await asyncio.sleep(0)  # a fast peer takes megabytes; others have their turn in between
             return
-        self.deadline = asyncio.get_running_loop().time() + idle_seconds
+        self.deadline = self._loop.time() + idle_seconds
         try:
             await self._room
         finally:
@@ -127,7 +129,7 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def pause_writing(self) -> None:
-        self._room = asyncio.get_running_loop().create_future()
+        self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
@@ -271,8 +273,7 @@ class Wire(asyncio.BufferedProtocol):
         try:
             if self._transport is None or self._transport.is_closing() or self.over:
                 raise UpstreamError(Fault.TLS, sent=False)
-            loop = asyncio.get_running_loop()
-            transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
+            transport = await self._loop.start_tls(self._transport, self, context, server_hostname=host)
         except ssl.SSLCertVerificationError:
             raise UpstreamError(Fault.CERTIFICATE, sent=False) from None
         except OSError:

@@ -134,7 +134,7 @@ async def test_an_answer_that_is_sent_whole_is_what_is_sent(
         whole.cycle.answer_nowait(status, headers, body)
 
 
-def test_nothing_flows_to_nobody() -> None:
+async def test_nothing_flows_to_nobody() -> None:
     """Where there is no wire, or no client any more, everything takes the long way."""
     assert not Connection().flowing
     connection = Connection(Below())
