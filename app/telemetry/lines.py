@@ -41,12 +41,12 @@ class Lines:
         with self._lock:
             self._waiting.append(what)
             self._render = render
-            try:
-                loop = asyncio.get_running_loop()
-            except RuntimeError:
-                self._flush()
-                return
-            if self._flushing_on is not loop:
+            if self._flushing_on is None or not self._flushing_on.is_running():
+                try:
+                    loop = asyncio.get_running_loop()
+                except RuntimeError:
+                    self._flush()
+                    return
                 self._flushing_on = loop
                 loop.call_later(SOON_SECONDS, self.flush)
             if len(self._waiting) >= WAITING_MAX:
