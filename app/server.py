@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,9 +35,9 @@ from app.wiring import Services, open_services
 # Downstream connections stay open this long between requests: longer than any common load balancer's.
 KEEP_ALIVE_SECONDS = 75
 
-# uvloop takes one connection of a listener in each turn of the loop. So a hundred clients that came at once were served
-# one after the other, with a commit for each: 72 ms until all had a first byte, 34 as it is (nginx 6).
-LISTENERS = 32
+# uvloop takes one connection in each turn of the loop. So a hundred clients that came at once would be served one after
+# the other, with a commit for each. Up to so many more are taken with it.
+MORE_AT_ONCE_MAX = 64
 
 # A command that opened the ledger itself is done by then.
 COMMAND_WAIT_SECONDS = 10
@@ -78,6 +79,7 @@ class Server(uvicorn.Server):
         self._on_second_signal = on_second_signal
         self._signals = 0
         self._ending = asyncio.Event()
+        self._greetings: set[asyncio.Task[object]] = set()  # connections on their way to a protocol
         self.on_started: Callable[[], None] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -86,24 +88,35 @@ class Server(uvicorn.Server):
         uvicorn's own way of listening would give a client a minute for its TLS handshake.
         """
         await super().startup([])
-        config, loop = self.config, asyncio.get_running_loop()
-        handshake_seconds = HEAD_SECONDS_MAX if config.ssl is not None else None
+        loop, tls, backlog = asyncio.get_running_loop(), self.config.ssl, self.config.backlog
         for tcp in sockets or ():
-            for listening in (tcp, *(tcp.dup() for _ in range(LISTENERS - 1))):
-                self.servers.append(
-                    await loop.create_server(
-                        self._connection,
-                        sock=listening,
-                        ssl=config.ssl,
-                        backlog=config.backlog,
-                        ssl_handshake_timeout=handshake_seconds,
-                    )
+            self.servers.append(
+                await loop.create_server(
+                    partial(self._connection_and_more, tcp),
+                    sock=tcp,
+                    ssl=tls,
+                    backlog=backlog,
+                    ssl_handshake_timeout=HEAD_SECONDS_MAX if tls is not None else None,
                 )
+            )
         self.servers.append(await loop.create_unix_server(self._connection, sock=self._local))
         self.on_started()
 
     def _connection(self) -> GuardProtocol:
         return self._protocol(self.config, self.server_state, self.lifespan.state)
+
+    def _connection_and_more(self, listening: socket.socket) -> GuardProtocol:
+        for sock in waiting_connections(listening, MORE_AT_ONCE_MAX):
+            self._greet(sock, self.config.ssl)
+        return self._connection()
+
+    def _greet(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        seconds = HEAD_SECONDS_MAX if tls is not None else None
+        loop = asyncio.get_running_loop()
+        greeting = loop.connect_accepted_socket(self._connection, sock, ssl=tls, ssl_handshake_timeout=seconds)
+        task: asyncio.Task[object] = loop.create_task(_whatever_comes_of_it(greeting))
+        self._greetings.add(task)
+        task.add_done_callback(self._greetings.discard)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -123,14 +136,12 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Whoever is connected when the listener closes is served, also those whom nobody has greeted yet."""
-        tcp = [(sock, self.config.ssl) for sock in sockets]
-        waiting = [(sock, tls) for listening, tls in tcp for sock in waiting_connections(listening)]
-        waiting += [(sock, None) for sock in waiting_connections(self._local)]
+        for listening, tls in (*((sock, self.config.ssl) for sock in sockets), (self._local, None)):
+            for sock in waiting_connections(listening):
+                self._greet(sock, tls)
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
-        greetings = [loop.connect_accepted_socket(self._connection, sock, ssl=tls) for sock, tls in waiting]
-        await asyncio.gather(*greetings, return_exceptions=True)  # a client may be gone, or fail its handshake
+        await asyncio.gather(*self._greetings)
 
     def stop(self) -> None:
         """The first call begins the shutdown, the second ends it."""
@@ -148,6 +159,12 @@ class Server(uvicorn.Server):
     def _exit(self) -> None:
         self.should_exit = True
         self._ending.set()
+
+
+async def _whatever_comes_of_it(greeting: Awaitable[object]) -> None:
+    """A client may be gone, or fail its handshake."""
+    with contextlib.suppress(OSError):
+        await greeting
 
 
 async def serve_gateway(

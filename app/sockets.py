@@ -46,11 +46,11 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def waiting_connections(listening: socket.socket) -> list[socket.socket]:
+def waiting_connections(listening: socket.socket, count_max: int | None = None) -> list[socket.socket]:
     """Those that the system has made already and nobody has taken yet: closing the listener would reset them."""
     taken: list[socket.socket] = []
-    with contextlib.suppress(OSError):  # none is left, or the listener is closed
-        while True:
+    with contextlib.suppress(OSError):  # none is left, or no descriptor, or the listener is closed
+        while count_max is None or len(taken) < count_max:
             taken.append(listening.accept()[0])
     for sock in taken:
         sock.setblocking(False)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from app.server import LISTENERS
 from tests.harness import RESPONSES
 from tests.proxy.test_passthrough import ANSWER
 from tests.scenarios.gateway_child import GatewayChild, gateway_child, until
@@ -21,7 +20,7 @@ from tests.scripted_upstream import ScriptedUpstream, json_answer
 
 pytestmark = pytest.mark.scenario
 
-DESCRIPTORS = 60 + LISTENERS
+DESCRIPTORS = 60
 KNOCKS = 100
 
 
