@@ -23,8 +23,9 @@ SOCKET_PATH_BYTES_MAX = 103
 # About this much of an answer waits unsent in the system, which else gives some megabytes to a client that takes none.
 UNSENT_BYTES_MAX = 64 * 1024
 
-# Python names the option since 3.12; elsewhere a connection would not have it of its listener.
-_UNSENT_OPTION: int | None = 25 if sys.platform == "linux" else None
+# TCP_NOTSENT_LOWAT, which Python names since 3.12. Linux gives a listener's to its connections; other systems may not,
+# and go without.
+UNSENT_OPTION: int | None = 25 if sys.platform == "linux" else None
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -32,8 +33,8 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if _UNSENT_OPTION is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_BYTES_MAX)  # of its connections, too
+    if UNSENT_OPTION is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, UNSENT_OPTION, UNSENT_BYTES_MAX)  # its connections inherit it
     try:
         sock.bind((host, port))
     except OSError as error:

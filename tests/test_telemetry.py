@@ -9,6 +9,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -327,6 +328,19 @@ async def test_lines_wait_for_each_other_and_leave_in_one_write(log: io.TextIOWr
     while len(raw.written) < 3:
         await asyncio.sleep(0)
     assert raw.events() == [["request", "request"], ["request", "note"], ["request"]]
+
+
+async def test_a_line_of_a_thread_leaves_with_those_of_a_loop(log: io.TextIOWrapper) -> None:
+    """It has no loop, and needs none: one is to write already."""
+    raw = _Writes()
+    telemetry.configure("info", stream=io.TextIOWrapper(io.BufferedWriter(raw)))
+    telemetry.log_request(INTENT, ADMITTED, SETTLED)
+    thread = threading.Thread(target=telemetry.log_request, args=(INTENT, ADMITTED, SETTLED))
+    thread.start()
+    thread.join()
+    while not raw.written:
+        await asyncio.sleep(0)
+    assert raw.events() == [["request", "request"]]
 
 
 async def test_many_lines_do_not_wait(log: io.TextIOWrapper) -> None:

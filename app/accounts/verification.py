@@ -70,7 +70,8 @@ class Verifier:
             found, place = await self._store.read(verify_limits.verify_windows, place)
 
     async def _searches(self) -> None:
-        start: int | None = 0
+        found, start = await self._store.read(verify_search.verify_stretches, None)
+        self._differences += found
         while start is not None:
             found, start = await self._store.read(verify_search.verify_stretches, start)
             self._differences += found

@@ -38,7 +38,7 @@ COMMANDS = {
     "requests": Lazy("app.cli.requests:app", "Requests, one by one, with their costs."),
     "export": Lazy("app.cli.ops:export", "Every request of a period, as CSV, JSON lines or Parquet."),
     "alerts": Lazy("app.cli.alerts:app", "Alerts: who is told, and what was."),
-    "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare."),
+    "verify": Lazy("app.cli.ops:verify", "Recompute every total from the rows and compare; prove what searches find."),
     "audit": Lazy("app.cli.audit:audit", "Who changed what, and when."),
     "me": Lazy("app.cli.me:me", "What a team key may do, has spent and has left."),
     "connect": Lazy("app.cli.connect:connect", "Print what a client needs to use a key."),

@@ -31,7 +31,7 @@ SUMMARY_SUFFIX = ".summary.json"
 
 
 def verify(json: Json = False, url: Url = None) -> None:
-    """Recompute every total from the rows and compare; exit code 1 on a difference."""
+    """Recompute every total from the rows and compare; prove what searches find; exit code 1 on a difference."""
     with connect(url) as gateway:
         found = gateway.post("verify")
     if json:
@@ -124,7 +124,7 @@ def _tell(found: dict[str, Any]) -> None:
     read = "1 row" if found["rows"] == 1 else f"{found['rows']} rows"
     if found.get("sealed"):  # an older gateway knows nothing of it
         read += f" and {found['sealed']} that were let go of, by their seals"
-    say(f"{read}; " + ("every total is their sum." if found["ok"] else "these do not add up:"))
+    say(f"{read}; " + ("every total is their sum, and searches find them." if found["ok"] else "this does not hold:"))
     rows = [
         [difference["what"], _pairs(difference["where"]), _pairs(difference["expected"]), _pairs(difference["found"])]
         for difference in found["differences"]

@@ -220,8 +220,8 @@ class UsageReport:
 class Difference:
     """One thing that does not add up."""
 
-    what: str  # "rollup", "rollup by day", or the broken rule of a row, in words
-    where: Mapping[str, str]  # the roll-up's key or the request's id
+    what: str  # "rollup", "rollup by day", what a search should find, or the broken rule of a row, in words
+    where: Mapping[str, str]  # the roll-up's key, the request's id, or the `closed_seq` of one that is not there
     expected: Mapping[str, int] = field(default_factory=dict)  # recomputed from the rows
     found: Mapping[str, int] = field(default_factory=dict)  # what the roll-up says
 

@@ -15,17 +15,20 @@ from app.core.views import Difference
 from app.store import stretches
 from app.store.schema import requests
 from app.store.schema_stretches import BY_STRETCH
-from app.store.schema_stretches import stretches as kept
+from app.store.schema_stretches import stretches as sorted_until
 from app.store.verify import DIFFERENCES_MAX
 
+# 16,384 requests, 0.1 s on a slow machine: so long a step's snapshot is kept.
 STRETCHES_PER_STEP = 8
 
 _seq = requests.c.closed_seq
 
 
-def verify_stretches(connection: Connection, start: int = 0) -> tuple[tuple[Difference, ...], int | None]:
-    """Differences in the next stretches that hold anything, from number `start` on; and where to go on, None at the
-    end."""
+def verify_stretches(connection: Connection, start: int | None) -> tuple[tuple[Difference, ...], int | None]:
+    """Differences in the next stretches that hold anything, from number `start` on (None: from the first on).
+
+    Also tells where to go on, None at the end.
+    """
     first = _first(connection, start)
     if first is None:
         return (), None
@@ -34,37 +37,40 @@ def verify_stretches(connection: Connection, start: int = 0) -> tuple[tuple[Diff
     return tuple(found[:DIFFERENCES_MAX]), end
 
 
-def _first(connection: Connection, start: int) -> int | None:
+def _first(connection: Connection, start: int | None) -> int | None:
     """The first stretch from `start` on of which there are rows that may be sorted in, or anything that is."""
-    until = select(func.max(kept.c.until)).scalar_subquery()
-    row = connection.scalar(select(func.min(_seq)).where(_seq >= start * stretches.STRETCH, _seq < until))
-    its = [None if row is None else row // stretches.STRETCH]
+    seqs = select(func.min(_seq)).where(_seq < select(func.max(sorted_until.c.until)).scalar_subquery())
+    if start is not None:
+        seqs = seqs.where(_seq >= start * stretches.STRETCH)
+    seq = connection.scalar(seqs)
+    numbers = [None if seq is None else seq // stretches.STRETCH]
     for table in BY_STRETCH.values():
-        its.append(connection.scalar(select(func.min(table.c.stretch)).where(table.c.stretch >= start)))
-    return min((one for one in its if one is not None), default=None)
+        number = select(func.min(table.c.stretch))
+        numbers.append(connection.scalar(number if start is None else number.where(table.c.stretch >= start)))
+    return min((one for one in numbers if one is not None), default=None)
 
 
 def differences_in(connection: Connection, name: str, first: int, end: int) -> Iterator[Difference]:
-    """Of one column, in the stretches from `first` on before `end`.
+    """Of the column of that name, in the stretches from `first` on before `end`.
 
-    In SQL alone, since it would take as long in Python (6 µs a request), and the event loop would wait for it.
+    In SQL alone, beside which the event loop goes on: Python takes as long (6 µs a request) and would stop it.
     """
     column, table, length = requests.c[name], BY_STRETCH[name], stretches.STRETCH
-    until = select(kept.c.until).where(kept.c.of_column == name).scalar_subquery()
+    until = select(sorted_until.c.until).where(sorted_until.c.of_column == name).scalar_subquery()
     is_one = and_(table.c.stretch == _seq // length, table.c.value == column, table.c.closed_seq == _seq, _seq < until)
-    lacking = select(_seq).where(
+    missing = select(_seq).where(
         _seq >= first * length,
         _seq < end * length,
         _seq < until,
         column.is_not(None),
         ~exists(table.select().where(is_one)),
     )
-    beyond = select(table.c.closed_seq).where(
+    surplus = select(table.c.closed_seq).where(
         table.c.stretch >= first, table.c.stretch < end, ~exists(requests.select().where(is_one))
     )
-    for what, odd in (("finds each request", lacking), ("finds nothing else", beyond)):
-        some = odd.limit(DIFFERENCES_MAX).subquery()
-        query = select(some.c[0], requests.c.id).select_from(some.outerjoin(requests, _seq == some.c[0]))
+    for what, wrong in (("finds each request", missing), ("finds nothing else", surplus)):
+        seqs = wrong.limit(DIFFERENCES_MAX).subquery()
+        query = select(seqs.c[0], requests.c.id).select_from(seqs.outerjoin(requests, _seq == seqs.c[0]))
         for seq, request_id in connection.execute(query):
             where = {"closed_seq": str(seq)} if request_id is None else {"request": request_id}
             yield Difference(f"a search by {name} {what}", where)

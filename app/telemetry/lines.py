@@ -37,10 +37,12 @@ class Lines:
             self._flush(line)
 
     def write_soon(self, what: Any, render: Render) -> None:
-        """Writes what `render` makes of all that was given so, within `SOON_SECONDS`; where no loop runs, at once."""
+        """Writes what `render` makes of all that was given so, within `SOON_SECONDS`; at once where no loop runs here,
+        and none elsewhere has lines to write."""
         with self._lock:
             self._waiting.append(what)
             self._render = render
+            # Asked for a loop only where none is to write them already. (One that has ended never will.)
             if self._flushing_on is None or not self._flushing_on.is_running():
                 try:
                     loop = asyncio.get_running_loop()

@@ -135,7 +135,7 @@ def test_verify_finds_what_was_meddled_with(seed: Seed, directory: Path) -> None
     assert (found["ok"], found["rows"]) == (False, 7)
     assert found["differences"]
     told = irg("verify")
-    assert (told.code, "do not add up" in told.err) == (1, True)
+    assert (told.code, "does not hold" in told.err) == (1, True)
     assert told.out.count("\n") == len(found["differences"])
 
 

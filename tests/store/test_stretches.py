@@ -142,8 +142,8 @@ def test_what_is_found_is_what_a_look_at_each_row_finds(steps: list[Any]) -> Non
 
 def verified(connection: Connection) -> list[Difference]:
     """What the proof finds, in all of its steps."""
-    differences: list[Difference] = []
-    start: int | None = 0
+    found, start = verify_stretches(connection, None)
+    differences = [*found]
     while start is not None:
         found, start = verify_stretches(connection, start)
         differences += found
@@ -164,6 +164,13 @@ CHANGES = {
         (f"{column} finds nothing else", "5") for column in ("true_cost", "response_id", "upstream_request_id")
     ],
     "INSERT INTO upstream_ids_by_stretch VALUES (500, 'b', 2000)": [("upstream_request_id finds nothing else", "2000")],
+    "INSERT INTO upstream_ids_by_stretch VALUES (-1, 'b', 5)": [("upstream_request_id finds nothing else", "r5")],
+    "UPDATE stretches SET until = until + 4 WHERE of_column = 'response_id'": [
+        ("response_id finds each request", f"r{seq}") for seq in range(96, 100)
+    ],
+    "UPDATE stretches SET until = until - 4 WHERE of_column = 'response_id'": [
+        ("response_id finds nothing else", f"r{seq}") for seq in range(92, 96)
+    ],
     "UPDATE upstream_ids_by_stretch SET stretch = 1 WHERE closed_seq = 50": [
         ("upstream_request_id finds nothing else", "r50"),
         ("upstream_request_id finds each request", "r50"),

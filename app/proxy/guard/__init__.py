@@ -1,8 +1,8 @@
 """The client's connection: what uvicorn's protocol lacks, in limits, deadlines and strictness.
 
 Start with `protocol`, and `closing` below it: how answers leave. `connection` is what an exchange sees of it, `framing`
-keeps one request apart from the next, `places` counts connections, `refusal` writes an answer where no request came
-about.
+keeps one request apart from the next, `flow` tells whether the client takes what is written, `places` counts
+connections, `refusal` writes an answer where no request came about.
 """
 
 from app.proxy.guard.connection import CHUNK_FORMAT, EXTENSION, Connection, Message, connection_of

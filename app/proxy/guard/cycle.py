@@ -85,7 +85,7 @@ class Cycle:
 
     def __init__(self, host: Host, scope: Message, *, keep_alive: bool, expects_continue: bool = False) -> None:
         self.scope = scope
-        self.task: asyncio.Task[None] | None = None  # that calls the application
+        self.task: asyncio.Task[None] | None = None  # that runs this
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expects_continue
         self.disconnected = False
@@ -171,7 +171,7 @@ class Cycle:
                 log.error("ASGI callable returned without %s response.", undone)
                 await self._answer_for_it()
         finally:
-            task, self.task = self.task, None
+            task, self.task = self.task, None  # they know each other
             self._host.tasks.discard(task)
 
     async def _answer_for_it(self) -> None:

@@ -52,7 +52,7 @@ class GuardProtocol(Requests):
     # --- the connection --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._is_made(transport)
+        self._attach(transport)
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         sock = transport.get_extra_info("socket")
         self.connection.local = sock is not None and sock.family == socket.AF_UNIX
@@ -67,15 +67,16 @@ class GuardProtocol(Requests):
         else:
             self._deadline.set(HEAD_SECONDS_MAX, self._head_is_late)
 
-    def _is_made(self, transport: asyncio.Transport) -> None:
-        """Does what uvicorn does here, but asks the transport for both addresses: a socket's own methods let go of the
-        interpreter's lock, which the ledger's thread then takes, with each of a hundred clients that come at once."""
+    def _attach(self, transport: asyncio.Transport) -> None:
+        """What uvicorn's `connection_made` does, without its trace line."""
         self.connections.add(self)
         self.transport = transport
         self.flow = Flow(transport)
-        here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        self.server = here[:2] if isinstance(here, tuple) else (here, None) if isinstance(here, str) else None
-        self.client = there[:2] if isinstance(there, tuple) else None
+        # Asked of the transport: a socket's own methods let go of the interpreter's lock, and the ledger's thread takes
+        # it then, with each of a hundred clients that come at once.
+        self.client = _pair(transport.get_extra_info("peername"))
+        here = transport.get_extra_info("sockname")
+        self.server = (here, None) if isinstance(here, str) else _pair(here)
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -215,7 +216,13 @@ class GuardProtocol(Requests):
         self._close_softly()
 
 
+def _pair(address: Any) -> tuple[str, int] | None:
+    """A host and a port, as ASGI has them; None for what is none, or not known any more."""
+    return address[:2] if isinstance(address, tuple) else None
+
+
 def guard_protocol(exchange_tasks: set[asyncio.Task[None]], limits: Limits) -> type[GuardProtocol]:
-    """The protocol class for one server; its request tasks live in `exchange_tasks`."""
+    """The protocol class for one server, in the running loop; its request tasks live in `exchange_tasks`. Raises:
+    `RuntimeError` where no loop runs."""
     attributes = {"exchange_tasks": exchange_tasks, "limits": limits, "outbox": Outbox()}
     return type("BoundGuardProtocol", (GuardProtocol,), attributes)

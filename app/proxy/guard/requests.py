@@ -193,7 +193,7 @@ class Requests(Closing):
         keep_alive = keep_alive and not self.ending and self._seat.place is Place.OPEN
         self.cycle = Cycle(self, self.scope, keep_alive=keep_alive, expects_continue=self.expect_100_continue)
         self.cycle.task = task = self.loop.create_task(self.cycle.run(self.app))
-        self.tasks.add(task)  # else nobody would hold it
+        self.tasks.add(task)  # a connection that is lost lets go of its cycle, and the drain waits for this one still
 
     def _body_length(self) -> int | None:
         lengths = [value for name, value in self.headers if name == b"content-length"]
