@@ -136,9 +136,12 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Whoever is connected when the listener closes is served, also those whom nobody has greeted yet."""
-        for listening, tls in (*((sock, self.config.ssl) for sock in sockets), (self._local, None)):
+        for sock in waiting_connections(self._local):
+            self._greet(sock, None)
+        for listening in sockets:
+            listening.listen(0)  # or a crowd would go on coming in between, and be reset by the close
             for sock in waiting_connections(listening):
-                self._greet(sock, tls)
+                self._greet(sock, self.config.ssl)
         for server in self.servers:
             server.close()
         await asyncio.gather(*self._greetings)

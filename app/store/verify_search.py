@@ -18,6 +18,9 @@ from app.store.schema_stretches import BY_STRETCH
 from app.store.schema_stretches import stretches as sorted_until
 from app.store.verify import DIFFERENCES_MAX
 
+# SQLite has no greater integers, whatever somebody may have put where stretches stand.
+_LAST = 2**63 - 1
+
 # 16,384 requests, 0.1 s on a slow machine: so long a step's snapshot is kept.
 STRETCHES_PER_STEP = 8
 
@@ -29,19 +32,28 @@ def verify_stretches(connection: Connection, start: int | None) -> tuple[tuple[D
 
     Also tells where to go on, None at the end.
     """
+    found = [] if start is not None else list(_bounds(connection))
     first = _first(connection, start)
     if first is None:
-        return (), None
-    end = first + STRETCHES_PER_STEP
-    found = [one for name in BY_STRETCH for one in differences_in(connection, name, first, end)]
-    return tuple(found[:DIFFERENCES_MAX]), end
+        return tuple(found), None
+    last = min(first + STRETCHES_PER_STEP - 1, _LAST)
+    found += [one for name in BY_STRETCH for one in differences_in(connection, name, first, last)]
+    return tuple(found[:DIFFERENCES_MAX]), last + 1 if last < _LAST else None
+
+
+def _bounds(connection: Connection) -> Iterator[Difference]:
+    """Columns of which nobody can tell how far they are sorted in: a search goes on from there."""
+    until = {row.of_column: row.until for row in connection.execute(select(sorted_until))}
+    for name in BY_STRETCH:
+        if name not in until or until[name] < 0 or until[name] % stretches.STRETCH:
+            yield Difference(f"a search by {name} knows what is sorted", {"until": str(until.get(name))})
 
 
 def _first(connection: Connection, start: int | None) -> int | None:
     """The first stretch from `start` on of which there are rows that may be sorted in, or anything that is."""
     seqs = select(func.min(_seq)).where(_seq < select(func.max(sorted_until.c.until)).scalar_subquery())
     if start is not None:
-        seqs = seqs.where(_seq >= start * stretches.STRETCH)
+        seqs = seqs.where(_seq >= _bounded(start * stretches.STRETCH))
     seq = connection.scalar(seqs)
     numbers = [None if seq is None else seq // stretches.STRETCH]
     for table in BY_STRETCH.values():
@@ -50,8 +62,12 @@ def _first(connection: Connection, start: int | None) -> int | None:
     return min((one for one in numbers if one is not None), default=None)
 
 
-def differences_in(connection: Connection, name: str, first: int, end: int) -> Iterator[Difference]:
-    """Of the column of that name, in the stretches from `first` on before `end`.
+def _bounded(seq: int) -> int:
+    return max(-_LAST, min(seq, _LAST))
+
+
+def differences_in(connection: Connection, name: str, first: int, last: int) -> Iterator[Difference]:
+    """Of the column of that name, in the stretches from `first` to `last`.
 
     In SQL alone, beside which the event loop goes on: Python takes as long (6 µs a request) and would stop it.
     """
@@ -59,14 +75,13 @@ def differences_in(connection: Connection, name: str, first: int, end: int) -> I
     until = select(sorted_until.c.until).where(sorted_until.c.of_column == name).scalar_subquery()
     is_one = and_(table.c.stretch == _seq // length, table.c.value == column, table.c.closed_seq == _seq, _seq < until)
     missing = select(_seq).where(
-        _seq >= first * length,
-        _seq < end * length,
+        _seq.between(_bounded(first * length), _bounded(last * length + length - 1)),
         _seq < until,
         column.is_not(None),
         ~exists(table.select().where(is_one)),
     )
     surplus = select(table.c.closed_seq).where(
-        table.c.stretch >= first, table.c.stretch < end, ~exists(requests.select().where(is_one))
+        table.c.stretch.between(first, last), ~exists(requests.select().where(is_one))
     )
     for what, wrong in (("finds each request", missing), ("finds nothing else", surplus)):
         seqs = wrong.limit(DIFFERENCES_MAX).subquery()

@@ -30,6 +30,7 @@ class Lines:
         self._waiting: list[Any] = []
         self._render: Render | None = None  # what makes lines of what waits
         self._flushing_on: asyncio.AbstractEventLoop | None = None  # which loop will write them
+        self._flushing_in = 0  # the thread that runs it
         self._lock = threading.RLock()  # what a write sets off (a collection of garbage) may be told, too
 
     def write(self, line: bytes) -> None:
@@ -37,22 +38,25 @@ class Lines:
             self._flush(line)
 
     def write_soon(self, what: Any, render: Render) -> None:
-        """Writes what `render` makes of all that was given so, within `SOON_SECONDS`; at once where no loop runs here,
-        and none elsewhere has lines to write."""
+        """Writes what `render` makes of all that was given so, within `SOON_SECONDS`; where no loop runs, at once."""
         with self._lock:
             self._waiting.append(what)
             self._render = render
-            # Asked for a loop only where none is to write them already. (One that has ended never will.)
-            if self._flushing_on is None or not self._flushing_on.is_running():
+            if not self._is_flushed_here():
                 try:
                     loop = asyncio.get_running_loop()
                 except RuntimeError:
                     self._flush()
                     return
-                self._flushing_on = loop
+                self._flushing_on, self._flushing_in = loop, threading.get_ident()
                 loop.call_later(SOON_SECONDS, self.flush)
             if len(self._waiting) >= WAITING_MAX:
                 self._flush()
+
+    def _is_flushed_here(self) -> bool:
+        """The loop that runs in this thread will write them. (To ask which one runs costs more.)"""
+        loop = self._flushing_on
+        return loop is not None and self._flushing_in == threading.get_ident() and loop.is_running()
 
     def flush(self) -> None:
         with self._lock:

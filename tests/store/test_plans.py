@@ -83,7 +83,7 @@ SPANS = {period.value: span_of(period, NOW_MS, UTC_ZONE) for period in BudgetPer
 
 
 def _proven(name: str, connection: Connection) -> None:
-    list(differences_in(connection, name, 0, 8))
+    list(differences_in(connection, name, 0, 7))
 
 
 def _begun(period: str, owner_id: str, connection: Connection) -> Any:

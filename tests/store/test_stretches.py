@@ -165,6 +165,17 @@ CHANGES = {
     ],
     "INSERT INTO upstream_ids_by_stretch VALUES (500, 'b', 2000)": [("upstream_request_id finds nothing else", "2000")],
     "INSERT INTO upstream_ids_by_stretch VALUES (-1, 'b', 5)": [("upstream_request_id finds nothing else", "r5")],
+    f"INSERT INTO true_costs_by_stretch VALUES ({2**63 - 1}, 1, 3)": [("true_cost finds nothing else", "r3")],
+    f"INSERT INTO true_costs_by_stretch VALUES ({2**62}, 1, 3)": [("true_cost finds nothing else", "r3")],
+    f"INSERT INTO true_costs_by_stretch VALUES ({-(2**63)}, 1, 3)": [("true_cost finds nothing else", "r3")],
+    "DELETE FROM stretches WHERE of_column = 'true_cost'": [
+        ("true_cost knows what is sorted", "None"),
+        *(("true_cost finds nothing else", f"r{seq}") for seq in range(1, 96)),
+    ],
+    "UPDATE stretches SET until = -4 WHERE of_column = 'true_cost'": [
+        ("true_cost knows what is sorted", "-4"),
+        *(("true_cost finds nothing else", f"r{seq}") for seq in range(1, 96)),
+    ],
     "UPDATE stretches SET until = until + 4 WHERE of_column = 'response_id'": [
         ("response_id finds each request", f"r{seq}") for seq in range(96, 100)
     ],
@@ -187,6 +198,12 @@ def test_the_proof_names_what_a_search_would_not_find(change: str) -> None:
         ledger.connection.exec_driver_sql(change)
         found = [(one.what, *one.where.values()) for one in verified(ledger.connection)]
         assert found == [(f"a search by {what}", where) for what, where in CHANGES[change]]
+
+
+def test_whoever_knows_no_more_what_is_sorted_refuses_no_settlement() -> None:
+    with books() as ledger:
+        ledger.connection.exec_driver_sql("DELETE FROM stretches")
+        Stretches(ledger.connection).add_complete(10 * STRETCH)
 
 
 @pytest.mark.usefixtures("short_stretches")
