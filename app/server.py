@@ -136,14 +136,15 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Whoever is connected when the listener closes is served, also those whom nobody has greeted yet."""
-        for sock in waiting_connections(self._local):
-            self._greet(sock, None)
+        waiting: list[tuple[socket.socket, ssl.SSLContext | None]]
+        waiting = [(sock, None) for sock in waiting_connections(self._local)]
         for listening in sockets:
-            listening.listen(0)  # or a crowd would go on coming in between, and be reset by the close
-            for sock in waiting_connections(listening):
-                self._greet(sock, self.config.ssl)
+            listening.listen(0)  # who comes between the last that is taken and the close is reset: one or two, no crowd
+            waiting += [(sock, self.config.ssl) for sock in waiting_connections(listening)]
         for server in self.servers:
             server.close()
+        for sock, tls in waiting:
+            self._greet(sock, tls)
         await asyncio.gather(*self._greetings)
 
     def stop(self) -> None:

@@ -52,9 +52,9 @@ def waiting_connections(listening: socket.socket, count_max: int | None = None) 
     taken: list[socket.socket] = []
     with contextlib.suppress(OSError):  # none is left, or no descriptor, or the listener is closed
         while count_max is None or len(taken) < count_max:
-            taken.append(listening.accept()[0])
-    for sock in taken:
-        sock.setblocking(False)
+            sock, _ = listening.accept()
+            sock.setblocking(False)
+            taken.append(sock)
     return taken
 
 
