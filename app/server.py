@@ -145,7 +145,7 @@ class Server(uvicorn.Server):
             server.close()
         for sock, tls in waiting:
             self._greet(sock, tls)
-        await asyncio.gather(*self._greetings)
+        await asyncio.gather(*self._greetings, return_exceptions=True)
 
     def stop(self) -> None:
         """The first call begins the shutdown, the second ends it."""
