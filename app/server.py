@@ -106,11 +106,13 @@ class Server(uvicorn.Server):
         return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     def _connection_and_more(self, listening: socket.socket) -> GuardProtocol:
+        """For the connection that the loop has taken of this listener; those that wait behind it are taken as well."""
         for sock in waiting_connections(listening, MORE_AT_ONCE_MAX):
             self._greet(sock, self.config.ssl)
         return self._connection()
 
     def _greet(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Gives a connection that we took ourselves its protocol, as the loop does with what it takes."""
         seconds = HEAD_SECONDS_MAX if tls is not None else None
         loop = asyncio.get_running_loop()
         greeting = loop.connect_accepted_socket(self._connection, sock, ssl=tls, ssl_handshake_timeout=seconds)
