@@ -23,7 +23,7 @@ from app.store.schema import metadata, requests
 from app.store.schema_stretches import BY_STRETCH
 from app.store.schema_stretches import stretches as kept
 from app.store.stretches import STRETCH, Stretches, ids_where, let_go_of
-from app.store.verify_search import verify_stretches
+from app.store.verify_search import differences_in, verify_stretches
 from tests.bench.synthetic import Shape, make
 from tests.store.by_stretch import wrong
 from tests.store.entries import a_holder, settled
@@ -198,6 +198,28 @@ def test_the_proof_names_what_a_search_would_not_find(change: str) -> None:
         ledger.connection.exec_driver_sql(change)
         found = [(one.what, *one.where.values()) for one in verified(ledger.connection)]
         assert found == [(f"a search by {what}", where) for what, where in CHANGES[change]]
+
+
+def test_a_step_of_the_proof_takes_as_long_in_a_longer_ledger() -> None:
+    """What it reads ends with its stretches, not with what is sorted."""
+
+    def work(count: int) -> int:
+        steps = 0
+
+        def note() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        with books() as ledger:
+            ledger.close([(1, "a", "b")] * count)
+            driver: Any = ledger.connection.connection.driver_connection
+            driver.set_progress_handler(note, 10)
+            assert list(differences_in(ledger.connection, "response_id", 0, 0)) == []
+            driver.set_progress_handler(None, 0)
+        return steps
+
+    assert work(20 * STRETCH) < 1.1 * work(2 * STRETCH)
 
 
 def test_whoever_knows_no_more_what_is_sorted_refuses_no_settlement() -> None:
