@@ -100,7 +100,7 @@ async def test_clients_that_come_at_once_over_tls_are_served(upstream: ScriptedU
 
 
 async def test_nothing_listens_any_more_when_it_has_ended(gateway: GatewayUnderTest) -> None:
-    """However often it listened."""
+    """Who comes then is refused."""
     gateway.ready.stop()
     async with asyncio.timeout(10):
         while listens(gateway):
