@@ -14,6 +14,9 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from app.core.frames import frame_at, last_end, value_start
+from app.core.outline import Bytes
+
 EVENT_BYTES_MAX = 64 * 1024 * 1024
 
 # What nobody wants whole is kept at both ends: enough to find a type or a sequence number there.
@@ -23,15 +26,7 @@ EXCERPT_TAIL_BYTES = 96
 _BOM = b"\xef\xbb\xbf"
 _COLON = 0x3A
 
-# Behind each of these a line and an empty one have ended, whatever stands before.
-EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 _LINE_END = re.compile(rb"\r\n?|\n")
-
-# The frames that nearly every server sends, whole in one chunk. They mean the same whatever surrounds them.
-_LF_FRAME = re.compile(rb"(?:event: ?([^\r\n]*+)\n)?data: ?([^\r\n]*+)\n\n")
-_CRLF_FRAME = re.compile(rb"(?:event: ?([^\r\n]*+)\r\n)?data: ?([^\r\n]*+)\r\n\r\n")
-
-Bytes = bytes | bytearray
 
 
 class Event(NamedTuple):
@@ -171,18 +166,14 @@ class EventSplitter:
             if end > position and (dull := self._dull(chunk, position, end)) is not None:
                 events.append(Event(b"", dull.kept, position, dull.end, False, True))
                 return dull.end
-        frame = (_CRLF_FRAME if has_cr else _LF_FRAME).match(chunk, position)
+        frame = frame_at(chunk, position, b"\r\n" if has_cr else b"\n")
         if frame is None or len(chunk) > self._event_bytes_max:
             return position
-        events.append(self._frame_event(frame, has_cr))
-        return frame.end()
-
-    def _frame_event(self, frame: re.Match[bytes], has_cr: bool) -> Event:
         self._bom_may_come = False
-        name, data = frame.groups(b"")
+        name, data, end = frame
         whole = len(data) <= EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES or self._wanted(name)
-        end = frame.end() - 1 if has_cr else frame.end()
-        return Event(name, data if whole else _excerpt(data), frame.start(), end, whole)
+        events.append(Event(name, data if whole else _excerpt(data), position, end - has_cr, whole))
+        return end
 
     def _next_line(self, chunk: bytes, position: int, has_cr: bool) -> tuple[Bytes | None, int, int]:
         """The line under way (None if it does not end in this chunk), just past its end, where the next begins."""
@@ -222,7 +213,7 @@ class EventSplitter:
         is_data = line.startswith(b"data:")
         if is_data and self._collects(len(line)):
             return line
-        excerpt = _excerpt(line, _value_start(line, b"data") if is_data else 0)
+        excerpt = _excerpt(line, value_start(line, b"data") if is_data else 0)
         if is_data and excerpt is not line:
             self._whole = False
         return excerpt
@@ -238,12 +229,12 @@ class EventSplitter:
         if line.startswith(b"data:") or line == b"data":
             self._take_data(line)
         elif line.startswith(b"event:") or line == b"event":
-            self._name = bytes(line[_value_start(line, b"event") :])
+            self._name = bytes(line[value_start(line, b"event") :])
 
     def _take_data(self, line: Bytes) -> None:
         collects = self._collects(len(line))
         self._data_bytes += len(line)
-        start = _value_start(line, b"data")
+        start = value_start(line, b"data")
         if isinstance(line, bytearray):
             del line[:start]  # in place: it may be tens of megabytes
         else:
@@ -261,17 +252,6 @@ class EventSplitter:
         if self._data is not None:
             events.append(Event(self._name, self._data, start, end, self._whole))
         self._clear_event()
-
-
-def last_end(chunk: Bytes, start: int, end: int) -> int:
-    """Where the last event ends that surely does between these places; `start`, if none does."""
-    return max((at + len(mark) for mark in EVENT_ENDS if (at := chunk.rfind(mark, start, end)) >= 0), default=start)
-
-
-def _value_start(line: Bytes, field: bytes) -> int:
-    """A field's value begins behind its colon and one space, if there are such."""
-    start = len(field) + 1
-    return start + 1 if line[start : start + 1] == b" " else start
 
 
 def _excerpt(line: Bytes, start: int = 0) -> Bytes:
