@@ -103,11 +103,15 @@ class Downstream:
         if self._matcher is not None and (chunk := self._matcher.flush()):
             await self._deliver({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    async def end(self) -> None:
-        """Ends the answer as its framing says: complete."""
-        await self.flush()
+    async def end(self, last: bytes = b"") -> None:
+        """Ends the answer as its framing says: complete, behind the last bytes of its body. Raises: `ReflectedKey`."""
+        if self._matcher is not None:
+            if last and not self._matcher.clears(last):
+                await self.body(last)
+                last = b""
+            last = last or self._matcher.flush()
         self.ended = True
-        await self._deliver({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._deliver({"type": "http.response.body", "body": last, "more_body": False})
 
     def whole(self, status: int, headers: HeaderList, body: bytes) -> Awaitable[None]:
         """Sends a complete answer: await it. Raises: `ReflectedKey`, then nothing was sent."""

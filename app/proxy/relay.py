@@ -107,6 +107,9 @@ class Relay:
             if wait_from:
                 await self.down.body(chunk[:wait_from])
             await self.exchange.settle(self.tap.reading)
+            if (rest := self.answer.take_whole()) is not None:  # mostly there is none: the end came with the last event
+                await self._finish(chunk[wait_from:] + rest)
+                return
             await self.down.body(chunk[wait_from:])
         await self._finish()
 
@@ -116,11 +119,12 @@ class Relay:
             return await self.chunks.next(REFLECTION_SECONDS if self.down.held else None)
         return await self.chunks.pour(take)
 
-    async def _finish(self) -> None:
-        """The framing says that the body is over: settle, then pass that end on as the clean end it is."""
+    async def _finish(self, last: bytes = b"") -> None:
+        """The framing says that the body is over: settle, then pass that end on as the clean end it is, behind what is
+        left of the body."""
         await self._finish_tap()
         await self.exchange.settle(self.tap.reading)
-        await self.down.end()
+        await self.down.end(last)
 
     async def _finish_tap(self) -> None:
         """The tap's last word, and what it held given back. Raises: `UpstreamError`."""

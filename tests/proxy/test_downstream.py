@@ -150,3 +150,31 @@ async def test_what_is_said_behind_an_answer_is_not_the_next_ones() -> None:
     assert [part[-2:] for part in transport.written.split(b"HTTP/1.1 200 ")[1:]] == [b"/1", b"/2"]
     assert b"too late" not in transport.written
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("before", [b"", b"x", b"x" + SECRET[:4]])
+@pytest.mark.parametrize("last", [b"", b"yz", b"y" + SECRET[:4], SECRET[4:9] + b"z", SECRET[:3]])
+async def test_the_last_piece_leaves_with_the_end(before: bytes, last: bytes) -> None:
+    """Together with what waited because the upstream key could have begun there."""
+    client = Client(takes=9)
+    down = client.down()
+    await down.head(200, [])
+    await down.body(before)
+    await down.end(last)
+    *pieces, end = [message for _, message in client.came[1:]]
+    assert b"".join([piece["body"] for piece in [*pieces, end]]) == before + last
+    assert [piece["more_body"] for piece in pieces] == [True] * len(pieces)
+    assert not end["more_body"]
+    assert down.ended
+
+
+@pytest.mark.parametrize(("before", "last"), [(b"x", SECRET), (b"x" + SECRET[:4], SECRET[4:] + b"z")])
+async def test_with_the_key_in_its_last_piece_an_answer_has_no_end(before: bytes, last: bytes) -> None:
+    client = Client(takes=9)
+    down = client.down()
+    await down.head(200, [])
+    await down.body(before)
+    with pytest.raises(ReflectedKey):
+        await down.end(last)
+    assert b"".join([message["body"] for _, message in client.came[1:]]) == b"x"
+    assert not down.ended

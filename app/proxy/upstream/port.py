@@ -109,7 +109,8 @@ class Answer(Protocol):
         ...
 
     def take_whole(self) -> bytes | None:
-        """The whole body, if all of it is there before any was read: then there is nothing to wait for. Else None."""
+        """All of the body that was not read yet, if it is there to its end: then there is nothing to wait for. Else
+        None, and nothing was taken."""
         ...
 
     async def pour(self, take: Take) -> bytes | None:

@@ -96,6 +96,20 @@ async def test_what_is_all_there_may_be_taken_at_once(scripted: ScriptedUpstream
     assert await whole(answer) == body
 
 
+async def test_the_rest_may_be_taken_at_once(scripted: ScriptedUpstream, connect: Connect) -> None:
+    """Behind what was read: nothing of it twice, and nothing lost."""
+    first, last, go = chunk(b"data: 1\n\n"), chunk(b"data: 2\n\n"), asyncio.Event()
+    scripted.answer(sse_head() + first, go, last + END)
+    upstream = connect(scripted.url)
+    answer = await upstream.open(asking())
+    assert await answer.read() == b"data: 1\n\n"
+    assert answer.take_whole() is None
+    go.set()
+    assert await answer.read() == b"data: 2\n\n"
+    assert answer.take_whole() in (None, b"")
+    assert await answer.read() is None
+
+
 async def test_content_length(scripted: ScriptedUpstream, connect: Connect) -> None:
     """The body ends with its length, and stays ended."""
     scripted.answer(json_answer(b'{"ok":1}'))
