@@ -23,6 +23,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
+    ScalarSelect,
     Select,
     bindparam,
     delete,
@@ -84,21 +85,27 @@ def ids_where(column: Column[Any], meets: Callable[[ColumnElement[Any]], ColumnE
     `column`: of `requests`, one that `BY_STRETCH` has. `meets`: of one range, or one value; a search goes by the key.
     """
     table = BY_STRETCH[column.name]
-    until = select(stretches.c.until).where(stretches.c.of_column == column.name).scalar_subquery()
     sorted_in = (
         select(requests.c.id)
         .join(table, table.c.closed_seq == _seq)
-        .where(table.c.stretch.in_(select(_each_stretch(column.name).c.number)), meets(table.c.value))
+        .where(table.c.stretch.in_(select(_each_stretch(column.name, STRETCH_BITS).c.number)), meets(table.c.value))
     )
-    return union_all(sorted_in, select(requests.c.id).where(_seq >= until, meets(column)))
+    return union_all(sorted_in, select(requests.c.id).where(_seq >= _until(column.name), meets(column)))
 
 
 @functools.cache  # one statement may ask for it twice, and then it must be the same
-def _each_stretch(name: str) -> CTE:
+def _each_stretch(name: str, bits: int) -> CTE:
     number = BY_STRETCH[name].c.stretch
     last = select(func.max(number)).scalar_subquery()
-    each = select(func.min(number).label("number")).cte(f"stretches_of_{name}", recursive=True)
-    return each.union_all(select(each.c.number + 1).where(each.c.number < last))
+    each = select(func.min(number).label("number")).where(number >= 0).cte(f"stretches_of_{name}", recursive=True)
+    # Whoever meddled may have written any number: to count up to it would have no end.
+    is_complete = each.c.number < _until(name).bitwise_rshift(bits)
+    return each.union_all(select(each.c.number + 1).where(each.c.number < last, is_complete))
+
+
+def _until(name: str) -> ScalarSelect[Any]:
+    """How far a column is."""
+    return select(stretches.c.until).where(stretches.c.of_column == name).scalar_subquery()
 
 
 def let_go_of(connection: Connection, request_ids: Select[Any]) -> None:

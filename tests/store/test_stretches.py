@@ -200,6 +200,21 @@ def test_the_proof_names_what_a_search_would_not_find(change: str) -> None:
         assert found == [(f"a search by {what}", where) for what, where in CHANGES[change]]
 
 
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize("number", [2**63 - 1, 2**62, -(2**63)])
+def test_a_search_ends_whatever_number_somebody_wrote(number: int) -> None:
+    """Beside what is found, and alone."""
+    with books() as ledger:
+        ledger.close([(1, "a", "b")] * 100)
+        ledger.connection.exec_driver_sql(f"INSERT INTO true_costs_by_stretch VALUES ({number}, 1, 3)")
+        driver: Any = ledger.connection.connection.driver_connection
+        driver.set_progress_handler(lambda: 1, 1_000_000)  # else the search would have no end
+        assert len(set(ledger.connection.scalars(ids_where(requests.c.true_cost, lambda cost: cost == 1)))) == 100
+        ledger.connection.exec_driver_sql(f"DELETE FROM true_costs_by_stretch WHERE stretch <> {number}")
+        assert len(set(ledger.connection.scalars(ids_where(requests.c.true_cost, lambda cost: cost == 1)))) < 100
+        driver.set_progress_handler(None, 0)
+
+
 def test_a_step_of_the_proof_takes_as_long_in_a_longer_ledger() -> None:
     """What it reads ends with its stretches, not with what is sorted."""
 
