@@ -29,10 +29,10 @@ STORY = (
         "a stream ends before its commit",
         "who saw the end can rely on the cost",
         RELAY,
-        "            await self.exchange.settle(self.tap.reading)\n"
-        "            await self.down.body(chunk[wait_from:])\n",
+        "            await self.exchange.settle(self.tap.reading)\n            if (rest",
         "            await self.down.body(chunk[wait_from:])\n"
-        "            await self.exchange.settle(self.tap.reading)\n",
+        "            chunk = chunk[:wait_from]\n"
+        "            await self.exchange.settle(self.tap.reading)\n            if (rest",
         ("tests/proxy/test_commits.py", "tests/proxy/test_ends.py"),
     ),
     Mutant(
