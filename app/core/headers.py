@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import re
 import urllib.parse
 from collections.abc import Iterable, Sequence
@@ -198,7 +199,7 @@ def _are_harmless(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 
 def _are_clean(headers: Sequence[tuple[bytes, bytes]], upstream_key: bytes | None) -> bool:
     """No value is malformed; no name or value shows the upstream key. Together they may only look worse than alone."""
-    text = b" ".join([part for header in headers for part in header])
+    text = b" ".join(itertools.chain.from_iterable(headers))
     return _has_no_control(text) and not (upstream_key and _shows(text, upstream_key))
 
 

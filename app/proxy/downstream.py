@@ -63,13 +63,9 @@ class Downstream:
     def _begin(self, headers: HeaderList) -> None:
         """Notes that the answer begins and what its head announces; adds a Date if there is none."""
         self.started = True
-        dated = False
-        for name, _ in headers:
-            if name == b"content-length":
-                self.measured = True
-            elif name == b"date":
-                dated = True
-        if not dated:
+        named = dict(headers)
+        self.measured = b"content-length" in named
+        if b"date" not in named:
             headers.append((b"date", http_date()))
 
     async def body(self, chunk: bytes) -> None:
