@@ -22,6 +22,8 @@ STARTERS: dict[str, Starter] = {
     "naive": Reference("naive"),
     "plain": Reference("plain"),
     "spliced": Reference("spliced", on_uvicorn=False),
+    "duties": Reference("duties", on_uvicorn=False),
+    "duties-in-tasks": Reference("duties_in_tasks", on_uvicorn=False),
     **PEERS,
 }
 
