@@ -107,12 +107,13 @@ class LedgerBatch:
         closing = [(row, one, self._kept(row, one)) for one in first.values() if (row := there.get(one.request_id))]
         if closing:
             now = self._clock()
-            self._close(closing, to_ms(now))
-            self._add_usage(closing)
+            rows = self._close(closing, to_ms(now))
+            self._add_usage(closing, rows)
             self._end_holds(closing, now)
             self._made.note((made_ids(one), row.key_id, row.team_id, row.created_at) for row, one, _ in closing)
 
-    def _close(self, closing: _Closing, now_ms: int) -> None:
+    def _close(self, closing: _Closing, now_ms: int) -> list[list[Any]]:
+        """Returns what is written, in their order."""
         if self._closed_seq is None:
             self._closed_seq = last_closed_seq(self._sql)
         numbered = enumerate(closing, self._closed_seq + 1)
@@ -123,16 +124,17 @@ class LedgerBatch:
         if self._connection.total_changes - before != len(rows):
             raise RuntimeError("a row that is known to be open is not")  # nothing of this transaction is kept
         self._stretches.add_complete(self._closed_seq)
+        return rows
 
     def _kept(self, row: OpenRow, settlement: Settlement) -> int:
         return row.hold if keeps_hold(settlement, self._counting) else 0
 
-    def _add_usage(self, closing: _Closing) -> None:
+    def _add_usage(self, closing: _Closing, written: Sequence[Sequence[Any]]) -> None:
         buckets: dict[tuple[object, ...], tuple[int, ...]] = {}
-        for row, settlement, _ in closing:
+        for (row, settlement, _), closed in zip(closing, written, strict=True):
             bucket_at = row.created_at - row.created_at % _BUCKET_MS
             where = (bucket_at, row.key_id, row.team_id or "", row.tags, row.model, str(settlement.state))
-            sums, total = usage_sums(settlement), buckets.get(where)
+            sums, total = usage_sums(closed), buckets.get(where)
             buckets[where] = sums if total is None else tuple(map(add, total, sums))
         rows = [(*where, *bounded_sums(total)) for where, total in buckets.items()]
         statements.ADD_USAGE.run(self._connection, rows)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from app.core.clock import to_ms
 from app.core.ids import looks_like_id
@@ -25,7 +26,11 @@ _SHA256 = hashlib.sha256()
 TOKENS_MAX = 10**12
 
 
-def settlement_row(settlement: Settlement, *closed: int) -> list[object]:
+# In a `settlement_row`.
+_STATE, _TRUE_COST, _CHARGED, _TOKENS = 1, 4, 6, slice(11, 16)
+
+
+def settlement_row(settlement: Settlement, *closed: int) -> list[Any]:
     """The id, then `statements.SETTLEMENT_COLUMNS`. `closed`: the last of these (when, in which order, what is kept).
 
     Enumerations are made plain text: for any other type than its own the driver looks for an adapter first.
@@ -58,21 +63,16 @@ def settlement_row(settlement: Settlement, *closed: int) -> list[object]:
     ]
 
 
-def usage_sums(settlement: Settlement) -> tuple[int, ...]:
-    """What one closed request adds to its roll-up, in the order of `schema.USAGE_SUMS`."""
-    reading, tokens = settlement.reading, settlement.reading.usage
-    billed = settlement.state != "free"
+def usage_sums(row: Sequence[Any]) -> tuple[int, ...]:
+    """What a `settlement_row` adds to its roll-up, in the order of `schema.USAGE_SUMS`."""
+    true, charged, billed = row[_TRUE_COST], row[_CHARGED], row[_STATE] != "free"
     return (
         1,
-        reading.true_cost.picodollars if reading.true_cost else 0,
-        reading.charged.picodollars if reading.charged else 0,
-        int(reading.true_cost is None and billed),
-        int(reading.charged is None and billed),
-        count(tokens.input_tokens) or 0,
-        count(tokens.cached_tokens) or 0,
-        count(tokens.output_tokens) or 0,
-        count(tokens.reasoning_tokens) or 0,
-        count(tokens.total_tokens) or 0,
+        true or 0,
+        charged or 0,
+        int(true is None and billed),
+        int(charged is None and billed),
+        *[tokens or 0 for tokens in row[_TOKENS]],
     )
 
 
@@ -125,7 +125,7 @@ def storable_settlement(settlement: Settlement) -> Settlement:
 
 
 def count(tokens: int | None) -> int | None:
-    return tokens if tokens is not None and 0 <= tokens <= TOKENS_MAX else None
+    return tokens if tokens is None or 0 <= tokens <= TOKENS_MAX else None
 
 
 def list_text(values: Iterable[str]) -> str:

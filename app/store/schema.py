@@ -108,7 +108,9 @@ requests = strict_table(
     Column("closed_seq", Whole),
     Column("kept", Whole, nullable=False, server_default=text("0")),  # what an unknown cost counts against budgets
     Column("tokens_held", Whole, nullable=False, server_default=text("0")),
-    CheckConstraint("state IN ('open', 'settled', 'free', 'unknown')", name="requests_state"),
+    CheckConstraint(  # no list: SQLite would make a table of it for each row that is written
+        "state = 'open' OR state = 'settled' OR state = 'free' OR state = 'unknown'", name="requests_state"
+    ),
     CheckConstraint("(state = 'open') = (closed_seq IS NULL)", name="requests_closed"),
     CheckConstraint(
         "state <> 'settled' OR true_cost IS NOT NULL OR charged IS NOT NULL", name="requests_settled_has_cost"

@@ -92,6 +92,19 @@ async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
     assert content(copy, *ALL) == before
 
 
+async def test_constraints_hold_behind_an_upgrade(released: Path) -> None:
+    """One says what it says with other words than before, and no row of it was written anew."""
+    store = await open_store(released)
+    await store.aclose()
+    with sqlite3.connect(released) as connection:
+        ((table,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'requests'")
+        assert "state IN" not in table
+        for state in ("closing", "", "OPEN"):
+            with pytest.raises(sqlite3.IntegrityError, match="requests_state"):
+                connection.execute("UPDATE requests SET state = ?, closed_seq = 10000", [state])
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 async def test_the_readmes_way_back_works(released: Path, tmp_path: Path) -> None:
     """As it is written there, beside copies of earlier upgrades; what was booked since is never lost."""
     old, before = revision(released), content(released, *ALL)
