@@ -29,14 +29,15 @@ _KEPT_BYTES_MAX = 1024
 class Deltas:
     """Of one stream. `telling`: the words without which an event cannot matter."""
 
-    __slots__ = ("_asked", "_numbered", "_passed", "_telling", "_usual")
+    __slots__ = ("_looked_at", "_numbered", "_passed", "_telling", "_usual")
 
     def __init__(self, telling: tuple[bytes, ...]) -> None:
         self._telling = telling
         self._usual = b"\r"  # how the last one began that was known by its name; at first what no chunk without CR has
         self._numbered: Bytes = b""  # data of the last event told that has a number, or its ends
         self._passed: Bytes = b""  # a later event that was passed over and has a number, perhaps some more without
-        self._asked: tuple[bytes, Dull | None] | None = None  # a chunk that did not pass, and what is dull of it
+        # The chunk that did not pass, and what was found in it: until it is fed, which is next.
+        self._looked_at: tuple[bytes, Dull | None] | None = None
 
     def passes(self, chunk: bytes) -> bool:
         """Passes over a chunk that is whole events; False: some must be told.
@@ -52,9 +53,11 @@ class Deltas:
         ):
             self._passed = chunk
             return True
-        dull = self._dull(chunk, 0, len(chunk))
+        if self._looked_at is not None and self._looked_at[0] is chunk:  # who waited for it asks once more
+            return False
+        dull = self._search(chunk, 0, len(chunk))
         if dull is None or dull.end < len(chunk):
-            self._asked = chunk, dull  # it is fed next, and this asked again: 15 µs for the last event of a long answer
+            self._looked_at = chunk, dull
             return False
         self.keep(dull.kept)
         return True
@@ -62,13 +65,13 @@ class Deltas:
     def dull(self, chunk: bytes, start: int, end: int) -> Dull | None:
         """Where the first of these whole events that can be passed over end, and the last numbered one of them, to be
         kept. None: the first must be told."""
-        if self._asked is not None:
-            (asked, known), self._asked = self._asked, None
-            if asked is chunk and end - start == len(chunk):
-                return known
-        return self._dull(chunk, start, end)
+        if self._looked_at is not None:
+            (looked_at, found), self._looked_at = self._looked_at, None
+            if looked_at is chunk and end - start == len(chunk):
+                return found
+        return self._search(chunk, start, end)
 
-    def _dull(self, chunk: bytes, start: int, end: int) -> Dull | None:
+    def _search(self, chunk: bytes, start: int, end: int) -> Dull | None:
         for word in self._telling:
             found = chunk.find(word, start, end)
             if found >= 0:

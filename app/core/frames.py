@@ -1,21 +1,27 @@
 """The shape that nearly every server gives the events of a stream, found by searches.
 
-Lives here: an event that is whole and shaped so, and where the last event ends for sure. Must not live here: events of
-any other shape, or cut anywhere (`core.sse`), what they mean. Called by `core.sse` and `core.deltas`.
+Lives here: an event that is whole and shaped so, where the last event ends for sure, and where a field's value begins.
+Must not live here: events of any other shape, or cut anywhere (`core.sse`), what they mean. Called by `core.sse`,
+`core.deltas` and `core.stream_tap`.
 """
 
 from __future__ import annotations
+
+import re
 
 from app.core.outline import Bytes
 
 # Behind each of these a line and an empty one have ended, whatever stands before.
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
+LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def frame_at(chunk: bytes, start: int, line_end: bytes) -> tuple[bytes, bytes, int] | None:
-    """The event that begins at a place, if it is whole and as nearly every server sends it: its name, its data, and
-    where the next begins. It means the same whatever surrounds it. (A regular expression took 4 ns a byte, 90 µs for
-    the last event of an answer of 20 kB.)
+    """The event whose first line begins at `start`, if it is whole and has at most one `event:` line, then one `data:`
+    line: its name, its data, and where the next one begins. None: it is shaped otherwise.
+
+    `line_end`: LF of a chunk that has no CR anywhere, CRLF of any other. No event may be under way at `start`. (With LF
+    a regular expression took 4 ns a byte.)
     """
     name, at = b"", start
     if chunk.startswith(b"event:", at):
@@ -32,18 +38,19 @@ def frame_at(chunk: bytes, start: int, line_end: bytes) -> tuple[bytes, bytes, i
 
 
 def _line_stop(chunk: bytes, at: int, line_end: bytes) -> int:
-    """Where the line that begins at a place stops, if it ends so; else -1."""
-    stop = chunk.find(b"\n", at) + 1 - len(line_end)
-    return stop if line_end == b"\n" or (stop >= at and chunk.find(b"\r", at, stop + 1) == stop) else -1
+    """Where the line that begins at a place stops, if it ends with `line_end`; else -1. With LF no CR is looked for."""
+    if line_end == b"\n":
+        return chunk.find(line_end, at)
+    # Not by two searches: where the one or the other is rare, each would go on to the chunk's end.
+    found = LINE_END.search(chunk, at)
+    return found.start() if found is not None and found[0] == line_end else -1
 
 
 def last_end(chunk: Bytes, start: int, end: int) -> int:
     """Where the last event ends that surely does between these places; `start`, if none does."""
-    last = chunk.rfind(b"\n\n", start, end) + 2
-    if last == end > start + 1:
-        return end  # nearly always
-    behind_crlf = chunk.rfind(b"\r\n\r\n", start, end) + 4
-    return max(last if last > 1 else start, behind_crlf if behind_crlf > 3 else start)
+    if chunk.endswith(b"\n\n", start, end):
+        return end  # as chunks of nearly every server do
+    return max((at + len(mark) for mark in EVENT_ENDS if (at := chunk.rfind(mark, start, end)) >= 0), default=start)
 
 
 def value_start(text: Bytes, field: bytes, at: int = 0) -> int:

@@ -10,11 +10,10 @@ Clients differ there, and a cost must not be lost over a missing blank line.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from app.core.frames import frame_at, last_end, value_start
+from app.core.frames import LINE_END, frame_at, last_end, value_start
 from app.core.outline import Bytes
 
 EVENT_BYTES_MAX = 64 * 1024 * 1024
@@ -25,8 +24,6 @@ EXCERPT_TAIL_BYTES = 96
 
 _BOM = b"\xef\xbb\xbf"
 _COLON = 0x3A
-
-_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 class Event(NamedTuple):
@@ -172,13 +169,14 @@ class EventSplitter:
         self._bom_may_come = False
         name, data, end = frame
         whole = len(data) <= EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES or self._wanted(name)
-        events.append(Event(name, data if whole else _excerpt(data), position, end - has_cr, whole))
+        behind_cr = end - 1 if has_cr else end  # a CR completes it; the LF behind is not waited for
+        events.append(Event(name, data if whole else _excerpt(data), position, behind_cr, whole))
         return end
 
     def _next_line(self, chunk: bytes, position: int, has_cr: bool) -> tuple[Bytes | None, int, int]:
         """The line under way (None if it does not end in this chunk), just past its end, where the next begins."""
         if has_cr:
-            ending = _LINE_END.search(chunk, position)
+            ending = LINE_END.search(chunk, position)
             stop, following = ending.span() if ending else (-1, 0)
         else:
             stop = chunk.find(b"\n", position)

@@ -208,7 +208,7 @@ class StreamTap:
         if name.startswith(b"response."):
             if name not in _WANTED_NAMES:
                 return
-        elif not _holds(data, _WORTH_READING):
+        elif not _has_any(data, _WORTH_READING):
             return
         if not event.whole:
             self._take_excerpt(event)
@@ -258,14 +258,11 @@ def _may_be_put_off(data: Bytes) -> bool:
     """Whether data under the name `response.created` surely does not end the answer. It is read when somebody asks, and
     mostly nobody does, since the last event tells the same: 7 µs of every stream."""
     is_plain = len(data) <= _PUT_OFF_BYTES_MAX and data.find(b"\\u") < 0
-    return is_plain and not _holds(data, _TERMINAL_NAMES)
+    return is_plain and not _has_any(data, _TERMINAL_NAMES)
 
 
-def _holds(data: Bytes, words: Iterable[bytes]) -> bool:
-    for word in words:  # noqa: SIM110 - a generator in `any` would take longer than the searches
-        if data.find(word) >= 0:
-            return True
-    return False
+def _has_any(data: Bytes, words: Iterable[bytes]) -> bool:
+    return any(data.find(word) >= 0 for word in words)  # half of what `in` takes
 
 
 def _worth_collecting(name: bytes) -> bool:

@@ -100,12 +100,13 @@ class Downstream:
             await self._deliver({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, last: bytes = b"") -> None:
-        """Ends the answer as its framing says: complete, behind the last bytes of its body. Raises: `ReflectedKey`."""
+        """Ends the answer as its framing says: complete, together with the last bytes of its body, unless the upstream
+        key may stand in them. Raises: `ReflectedKey`."""
         if self._matcher is not None:
             if last and not self._matcher.clears(last):
                 await self.body(last)
                 last = b""
-            last = last or self._matcher.flush()
+            last = last or self._matcher.flush()  # behind what is clear nothing is held
         self.ended = True
         await self._deliver({"type": "http.response.body", "body": last, "more_body": False})
 

@@ -1,9 +1,10 @@
 """Moves the bytes of an answer to the client, and holds back its end until the cost is committed.
 
-The tap sees each chunk before it is sent and never alters it. Three kinds of answer:
+The tap sees each chunk before it is sent, up to the end that matters, and never alters it. Three kinds of answer:
 
 - a stream (`text/event-stream`): chunks go as they come, those in which no event ends that matters without
-  waking this task; from the start of the terminal event's last piece on, bytes wait for the settlement;
+  waking this task; from the start of the terminal event's last piece on, bytes wait for the settlement, and leave
+  together with the end, if that is there by then;
 - another body: collected (mostly it is there already), settled, then sent whole, so that a break inside it becomes
   a clean error; a larger or slower one is streamed with its last byte, or its end, held;
 - an error (status ≥ 400): read first, since only a JSON object may pass.
@@ -78,7 +79,7 @@ class Relay:
             await self._error()
         elif is_stream(self.answer):
             await self._stream()
-        elif (body := self.answer.take_whole()) is not None:
+        elif (body := self.answer.take_rest()) is not None:
             await self._whole(body)
         else:
             await self._body()
@@ -107,7 +108,7 @@ class Relay:
             if wait_from:
                 await self.down.body(chunk[:wait_from])
             await self.exchange.settle(self.tap.reading)
-            if (rest := self.answer.take_whole()) is not None:  # mostly there is none: the end came with the last event
+            if (rest := self.answer.take_rest()) is not None:  # mostly b"": the end came with the last event
                 await self._finish(chunk[wait_from:] + rest)
                 return
             await self.down.body(chunk[wait_from:])
@@ -121,7 +122,7 @@ class Relay:
 
     async def _finish(self, last: bytes = b"") -> None:
         """The framing says that the body is over: settle, then pass that end on as the clean end it is, behind what is
-        left of the body."""
+        left of the body. Raises: `UpstreamError`, `ReflectedKey`."""
         await self._finish_tap()
         await self.exchange.settle(self.tap.reading)
         await self.down.end(last)
@@ -277,7 +278,7 @@ class Relay:
 
 async def finished(tap: Tap) -> Reading:
     """The final reading of a body that is over; a large parse runs beside the loop."""
-    return await asyncio.to_thread(tap.finish) if tap.heavy else tap.finish()
+    return await asyncio.to_thread(tap.finish) if tap.heavy and not tap.ended else tap.finish()
 
 
 async def _expect_end(chunks: Chunks) -> None:

@@ -95,16 +95,17 @@ def ids_where(column: Column[Any], meets: Callable[[ColumnElement[Any]], ColumnE
 
 @functools.cache  # one statement may ask for it twice, and then it must be the same
 def _each_stretch(name: str, bits: int) -> CTE:
+    """Numbers from the first stretch on, to the last that is sorted. `bits`: `STRETCH_BITS`, which tests change."""
     number = BY_STRETCH[name].c.stretch
     last = select(func.max(number)).scalar_subquery()
     each = select(func.min(number).label("number")).where(number >= 0).cte(f"stretches_of_{name}", recursive=True)
-    # Whoever meddled may have written any number: to count up to it would have no end.
-    is_complete = each.c.number < _until(name).bitwise_rshift(bits)
-    return each.union_all(select(each.c.number + 1).where(each.c.number < last, is_complete))
+    # Whoever meddled may have written any number of a stretch: to count up to it would have no end.
+    is_sorted = each.c.number < _until(name).bitwise_rshift(bits)
+    return each.union_all(select(each.c.number + 1).where(each.c.number < last, is_sorted))
 
 
 def _until(name: str) -> ScalarSelect[Any]:
-    """How far a column is."""
+    """The `closed_seq` before which a column is sorted."""
     return select(stretches.c.until).where(stretches.c.of_column == name).scalar_subquery()
 
 

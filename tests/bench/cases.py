@@ -43,7 +43,7 @@ class Case:
 BOTH = ("nginx", "gateway")
 REFERENCES = (*BOTH, "tuned", "naive")
 EVERYBODY = (*BOTH, "no-ledger", "power", "limits", "httpx", "tuned", "naive")
-STRIPPED = ("plain", "spliced", "duties", "duties-in-tasks")
+WHOLE_ANSWERS_ONLY = ("plain", "spliced", "duties", "duties-in-tasks")
 
 
 def json_case(connections: int, subjects: tuple[str, ...] = BOTH, *, usual: bool = True) -> Case:
@@ -97,7 +97,7 @@ def _body_cases() -> list[Case]:
 CASES = [
     json_case(1, (*BOTH, "power", "tuned")),
     json_case(16),
-    json_case(64, (*EVERYBODY, *STRIPPED)),
+    json_case(64, (*EVERYBODY, *WHOLE_ANSWERS_ONLY)),
     json_case(256, REFERENCES),
     *_sse_cases(),
     Case("100 streams opened at once", "first-byte", Load(SHORT, 100, volley=True)),

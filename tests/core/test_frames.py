@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.core.frames import EVENT_ENDS, frame_at, last_end
@@ -23,6 +24,9 @@ streams = st.lists(st.one_of(frames, texts), max_size=4).map(b"".join)
 
 
 @given(streams, st.integers(0, 20))
+@example(b"data: a\rb\r\n\r\n", 0)
+@example(b"data: a\nb\r\n\r\n", 0)
+@example(b"event: a\r\ndata: b\r\n\n", 0)
 def test_a_frame_is_what_the_expression_says(stream: bytes, start: int) -> None:
     """With LF where no CR stands in the chunk, as the splitter asks; with CRLF in any."""
     for line_end, expression in FRAME.items():
@@ -36,5 +40,21 @@ def test_a_frame_is_what_the_expression_says(stream: bytes, start: int) -> None:
 @given(streams, st.integers(0, 20), st.integers(0, 60))
 def test_the_last_end_is_behind_the_last_empty_line(stream: bytes, start: int, end: int) -> None:
     """Between two places; the first of them, if there is none."""
+    end = min(end, len(stream))
     ends = [at + len(mark) for mark in EVENT_ENDS for at in range(start, end) if stream[at:end].startswith(mark)]
     assert last_end(stream, start, end) == max(ends, default=start)
+
+
+def test_a_chunk_of_lone_crs_is_read_in_one_go() -> None:
+    """Nothing is searched for up to the end of the chunk, from each of its lines anew."""
+    looked_at = 0
+
+    class Chunk(bytes):
+        def find(self, *place: Any) -> int:
+            nonlocal looked_at
+            looked_at += len(self) - place[1]
+            return super().find(*place)
+
+    chunk = Chunk(b"data:\r\r" * 1000)
+    assert all(frame_at(chunk, at, b"\r\n") is None for at in range(0, len(chunk), 7))
+    assert looked_at == 0

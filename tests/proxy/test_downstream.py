@@ -152,10 +152,18 @@ async def test_what_is_said_behind_an_answer_is_not_the_next_ones() -> None:
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("before", [b"", b"x", b"x" + SECRET[:4]])
-@pytest.mark.parametrize("last", [b"", b"yz", b"y" + SECRET[:4], SECRET[4:9] + b"z", SECRET[:3]])
-async def test_the_last_piece_leaves_with_the_end(before: bytes, last: bytes) -> None:
-    """Together with what waited because the upstream key could have begun there."""
+@pytest.mark.parametrize(
+    ("before", "last", "together"),
+    [
+        (b"x", b"yz", b"yz"),
+        (b"x", b"", b""),
+        (b"x" + SECRET[:4], b"", SECRET[:4]),  # what waited because the upstream key could have begun there
+        (b"x", b"y" + SECRET[:4], SECRET[:4]),
+        (b"x", SECRET[:3], SECRET[:3]),
+        (b"x" + SECRET[:4], SECRET[4:9] + b"z", b""),
+    ],
+)
+async def test_the_last_piece_leaves_with_the_end(before: bytes, last: bytes, together: bytes) -> None:
     client = Client(takes=9)
     down = client.down()
     await down.head(200, [])
@@ -164,7 +172,7 @@ async def test_the_last_piece_leaves_with_the_end(before: bytes, last: bytes) ->
     *pieces, end = [message for _, message in client.came[1:]]
     assert b"".join([piece["body"] for piece in [*pieces, end]]) == before + last
     assert [piece["more_body"] for piece in pieces] == [True] * len(pieces)
-    assert not end["more_body"]
+    assert (end["body"], end["more_body"]) == (together, False)
     assert down.ended
 
 
@@ -176,5 +184,7 @@ async def test_with_the_key_in_its_last_piece_an_answer_has_no_end(before: bytes
     await down.body(before)
     with pytest.raises(ReflectedKey):
         await down.end(last)
-    assert b"".join([message["body"] for _, message in client.came[1:]]) == b"x"
+    sent = [message for _, message in client.came[1:]]
+    assert b"".join([message["body"] for message in sent]) == b"x"
+    assert all(message["more_body"] for message in sent)
     assert not down.ended

@@ -48,7 +48,7 @@ class SlowAnswer:
     async def read(self) -> bytes | None:
         return None
 
-    def take_whole(self) -> bytes | None:
+    def take_rest(self) -> bytes | None:
         return None
 
     async def pour(self, take: Take) -> bytes | None:

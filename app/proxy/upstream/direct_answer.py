@@ -95,7 +95,7 @@ class DirectAnswer:
             self._wire.resume()
         return chunk
 
-    def take_whole(self) -> bytes | None:
+    def take_rest(self) -> bytes | None:
         if not self.ended or self._failure is not None:
             return None
         body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)

@@ -77,7 +77,7 @@ class HttpxAnswer:
                 return None
             await self._told()
 
-    def take_whole(self) -> bytes | None:
+    def take_rest(self) -> bytes | None:
         return None  # a task fetches it piece by piece: there is always something to wait for
 
     async def pour(self, take: Take) -> bytes | None:

@@ -108,9 +108,9 @@ class Answer(Protocol):
         """
         ...
 
-    def take_whole(self) -> bytes | None:
-        """All of the body that was not read yet, if it is there to its end: then there is nothing to wait for. Else
-        None, and nothing was taken."""
+    def take_rest(self) -> bytes | None:
+        """What was not read yet, if the body is there to its end (`b""`: only the end was left). Else None, and nothing
+        was taken. Never raises: a failure is the next `read`'s."""
         ...
 
     async def pour(self, take: Take) -> bytes | None:

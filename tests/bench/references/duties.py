@@ -1,9 +1,10 @@
 """The gateway's duties in callbacks and nothing around them: what a hot path without tasks and ASGI could come to.
 
-Each duty is done by the function that does it in the gateway: the head known again, the policy, the intent, the head
-that goes up, the cost, the verdict, the settlement, the log line, the head for the client. There is no ledger and no
-exchange, nothing is bounded or given up, and nobody may leave or break. A reference for the bench, for whole answers
-alone; run as `python -m tests.bench.references.duties PORT`.
+Each is done by the function that does it in the gateway: the head known again, the policy, the intent, the cost, the
+verdict, the settlement, the log line, the head for the client. By hand: the head that goes up, and the look for the
+upstream key. Left out, so that this is less than what a gateway needs: the ledger, the exchange, the key, the route,
+what a request may refer to, all bounds and deadlines, and whoever leaves or breaks. A reference for the bench, for
+whole answers alone; run as `python -m tests.bench.references.duties PORT`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -101,12 +103,14 @@ class Client(asyncio.Protocol):
         self.asked(scope, body)
 
     def first(self, data: bytes) -> None:
-        """Only the head of the first request is taken apart; each comes whole."""
+        """A head that is not known is taken apart when its body has come; any other request comes whole."""
         self.came += data
         raw, end, body = self.came.partition(b"\r\n\r\n")
+        if not end:
+            return
         lines = [line.split(b": ", 1) for line in raw.split(b"\r\n")[1:]]
         headers = [(name.lower(), value) for name, value in lines]
-        if not end or len(body) < int(dict(headers)[b"content-length"]):
+        if len(body) < int(dict(headers)[b"content-length"]):
             return
         scope = {"method": "POST", "headers": headers}
         self.known, self.came = learn(raw + end, scope, self.connection.facts), b""
@@ -140,12 +144,14 @@ class Client(asyncio.Protocol):
     def forward(self, head: Head, body: bytes) -> None:
         if not _free:
             connecting = asyncio.ensure_future(_connected())
-            connecting.add_done_callback(lambda _: self.forward(head, body))
+            connecting.add_done_callback(lambda done: self._forward_by(done.result(), head, body))
             return
+        self._forward_by(_free.pop(), head, body)
+
+    def _forward_by(self, upward: Upward, head: Head, body: bytes) -> None:
         if head.upward.prepared is None:
             lines = b"".join(b"%b: %b\r\n" % header for header in head.upward.headers)
             head.upward.prepared = b"POST /v1/openai/responses HTTP/1.1\r\n" + lines
-        upward = _free.pop()
         upward.client = self
         self.outbox.write(upward.transport, b"%bcontent-length: %d\r\n\r\n" % (head.upward.prepared, len(body)) + body)
 
@@ -171,8 +177,9 @@ class Client(asyncio.Protocol):
             duration_ms=duration_ms,
         )
         log_request(self.intent, self.admitted, settlement)
-        if body.find(_CREDENTIAL.key) < 0:
-            self.cycle.answer_nowait(status, told, body)
+        if body.find(_CREDENTIAL.key) >= 0:
+            raise RuntimeError("the upstream told its key")
+        self.cycle.answer_nowait(status, told, body)
 
     # --- as the cycle sees it ---
 
@@ -183,7 +190,7 @@ class Client(asyncio.Protocol):
         pass
 
 
-def _now(coroutine: Any) -> Policy:
+def _now(coroutine: Coroutine[Any, Any, Policy]) -> Policy:
     """What a coroutine comes to that waits for nothing."""
     try:
         coroutine.send(None)
@@ -192,10 +199,10 @@ def _now(coroutine: Any) -> Policy:
     raise RuntimeError("it waits")
 
 
-async def _connected() -> None:
+async def _connected() -> Upward:
     loop = asyncio.get_running_loop()
     _, upward = await loop.create_connection(Upward, _WHERE.hostname or "", _WHERE.port or 80)
-    _free.append(upward)
+    return upward
 
 
 async def serve(port: int, protocol: type[Client] = Client) -> None:

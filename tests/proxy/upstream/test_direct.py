@@ -72,7 +72,7 @@ async def test_an_answer_that_was_cut_is_not_taken_for_a_whole_one(
     while not answer.ended:  # type: ignore[attr-defined]
         await asyncio.sleep(0.001)
     answer.abort()
-    assert answer.take_whole() is None
+    assert answer.take_rest() is None
     with pytest.raises(UpstreamError):
         await answer.read()
 
