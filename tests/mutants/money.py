@@ -165,7 +165,7 @@ MONEY = (
         "the roll-ups miss what closes",
         "totals are the rows' sums",
         BATCH,
-        "            self._add_usage(closing)\n",
+        "            self._add_usage(closing, rows)\n",
         "",
         ("tests/store/test_batch.py",),
     ),
