@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from app.accounts.reports import Reports
 from app.core.clock import from_ms
@@ -103,6 +106,28 @@ async def test_constraints_hold_behind_an_upgrade(released: Path) -> None:
             with pytest.raises(sqlite3.IntegrityError, match="requests_state"):
                 connection.execute("UPDATE requests SET state = ?, closed_seq = 10000", [state])
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_where_no_text_may_be_changed_the_constraint_stays(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of SQLite may be in its defensive mode: nothing is lost but time."""
+    forbidden = sa.exc.OperationalError(
+        "UPDATE sqlite_master …", {}, sqlite3.OperationalError("table sqlite_master may not be modified")
+    )
+    run = sa.Connection.execute
+
+    def defensive(connection: sa.Connection, statement: Any, *rest: Any, **more: Any) -> Any:
+        if "UPDATE sqlite_master" in str(statement):
+            raise forbidden
+        return run(connection, statement, *rest, **more)
+
+    monkeypatch.setattr(sa.Connection, "execute", defensive)
+    with contextlib.closing(WritingConnection(released, "process")) as writing:
+        migrate(writing.sql, released)
+    assert revision(released) == HEAD
+    with sqlite3.connect(released) as connection:
+        assert connection.execute("PRAGMA writable_schema").fetchone() == (0,)
+        with pytest.raises(sqlite3.IntegrityError, match="requests_state"):
+            connection.execute("UPDATE requests SET state = 'closing', closed_seq = 10000")
 
 
 async def test_the_readmes_way_back_works(released: Path, tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ depends_on = None
 LIST = "state IN ('open', 'settled', 'free', 'unknown')"
 COMPARISONS = "state = 'open' OR state = 'settled' OR state = 'free' OR state = 'unknown'"
 
+# What a build of SQLite says that is in its defensive mode: there the list stays, and means the same.
+FORBIDDEN = "may not be modified"
+
 
 def upgrade() -> None:
     connection = op.get_bind()
@@ -28,5 +31,8 @@ def upgrade() -> None:
             {"list": LIST, "comparisons": COMPARISONS},
         )
         op.execute(f"PRAGMA schema_version = {version + 1}")  # whoever has read the old text reads it anew
+    except sa.exc.OperationalError as error:
+        if FORBIDDEN not in str(error.orig):
+            raise
     finally:
         op.execute("PRAGMA writable_schema = OFF")
