@@ -188,7 +188,7 @@ def _detail(name: str, *stated: Any) -> int | None:
 
 def usable_name(stated: Any) -> str | None:
     """An id or a model's name, unless it is one that no ledger should hold."""
-    if not isinstance(stated, str) or isinstance(stated, Number) or not stated.isprintable():
+    if type(stated) is not str or not stated.isprintable():  # a `Number` is none
         return None
     return stated if 0 < len(stated) <= NAME_TEXT_MAX else None
 

@@ -149,7 +149,8 @@ def framing_of(status: int, named: Named) -> Framing:
     """From the head of an answer to a POST."""
     if status in (204, 304):
         return Framing.NONE
-    if b"chunked" in named.get(b"transfer-encoding", b"").lower():
+    coding = named.get(b"transfer-encoding")
+    if coding is not None and b"chunked" in coding.lower():
         return Framing.CHUNKED
     return Framing.LENGTH if b"content-length" in named else Framing.CLOSE
 
