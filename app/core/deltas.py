@@ -53,7 +53,7 @@ class Deltas:
         ):
             self._passed = chunk
             return True
-        if self._looked_at is not None and self._looked_at[0] is chunk:  # who waited for it asks once more
+        if self._looked_at is not None and self._looked_at[0] is chunk:  # its reader, awake now, asks again
             return False
         dull = self._search(chunk, 0, len(chunk))
         if dull is None or dull.end < len(chunk):

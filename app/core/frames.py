@@ -7,21 +7,21 @@ Must not live here: events of any other shape, or cut anywhere (`core.sse`), wha
 
 from __future__ import annotations
 
-import re
-
 from app.core.outline import Bytes
 
 # Behind each of these a line and an empty one have ended, whatever stands before.
 EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
-LINE_END = re.compile(rb"\r\n?|\n")
+
+# Where two kinds of line ends are looked for, so much is looked at first.
+_WINDOW_BYTES = 256
 
 
 def frame_at(chunk: bytes, start: int, line_end: bytes) -> tuple[bytes, bytes, int] | None:
     """The event whose first line begins at `start`, if it is whole and has at most one `event:` line, then one `data:`
     line: its name, its data, and where the next one begins. None: it is shaped otherwise.
 
-    `line_end`: LF of a chunk that has no CR anywhere, CRLF of any other. No event may be under way at `start`. (With LF
-    a regular expression took 4 ns a byte.)
+    `line_end`: LF of a chunk that has no CR anywhere, CRLF of any other. No event may be under way at `start`. (A
+    regular expression took 4 ns a byte.)
     """
     name, at = b"", start
     if chunk.startswith(b"event:", at):
@@ -41,9 +41,17 @@ def _line_stop(chunk: bytes, at: int, line_end: bytes) -> int:
     """Where the line that begins at a place stops, if it ends with `line_end`; else -1. With LF no CR is looked for."""
     if line_end == b"\n":
         return chunk.find(line_end, at)
-    # Not by two searches: where the one or the other is rare, each would go on to the chunk's end.
-    found = LINE_END.search(chunk, at)
-    return found.start() if found is not None and found[0] == line_end else -1
+    # In windows that grow: where CR or LF is rare, each line would be searched to the chunk's end for it.
+    width = _WINDOW_BYTES
+    while at < len(chunk):
+        end = at + width
+        cr = chunk.find(b"\r", at, end)
+        if chunk.find(b"\n", at, cr if cr >= 0 else end) >= 0:
+            return -1
+        if cr >= 0:
+            return cr if chunk.startswith(line_end, cr) else -1
+        at, width = end, 4 * width
+    return -1
 
 
 def last_end(chunk: Bytes, start: int, end: int) -> int:

@@ -10,10 +10,11 @@ Clients differ there, and a cost must not be lost over a missing blank line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from app.core.frames import LINE_END, frame_at, last_end, value_start
+from app.core.frames import frame_at, last_end, value_start
 from app.core.outline import Bytes
 
 EVENT_BYTES_MAX = 64 * 1024 * 1024
@@ -24,6 +25,7 @@ EXCERPT_TAIL_BYTES = 96
 
 _BOM = b"\xef\xbb\xbf"
 _COLON = 0x3A
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 class Event(NamedTuple):
@@ -176,7 +178,7 @@ class EventSplitter:
     def _next_line(self, chunk: bytes, position: int, has_cr: bool) -> tuple[Bytes | None, int, int]:
         """The line under way (None if it does not end in this chunk), just past its end, where the next begins."""
         if has_cr:
-            ending = LINE_END.search(chunk, position)
+            ending = _LINE_END.search(chunk, position)
             stop, following = ending.span() if ending else (-1, 0)
         else:
             stop = chunk.find(b"\n", position)

@@ -1,8 +1,8 @@
 """What the relay knows of a tap: it reads a copy of an answer's bytes to learn what it cost, and can never alter them.
 
 Lives here: the surface that all taps share, and which tap an answer gets. Must not live here: how a
-body is read (`core.stream_tap`, `core.body_tap`). Called by the relay with each chunk up to that end,
-before it is sent.
+body is read (`core.stream_tap`, `core.body_tap`). Called by the relay with each chunk up to
+the event that ends the answer, before it is sent.
 """
 
 from __future__ import annotations

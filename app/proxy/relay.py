@@ -1,6 +1,6 @@
 """Moves the bytes of an answer to the client, and holds back its end until the cost is committed.
 
-The tap sees each chunk before it is sent, up to the end that matters, and never alters it. Three kinds of answer:
+The tap sees each chunk up to the event that ends the answer, before it is sent, and never alters it. Three kinds:
 
 - a stream (`text/event-stream`): chunks go as they come, those in which no event ends that matters without
   waking this task; from the start of the terminal event's last piece on, bytes wait for the settlement, and leave

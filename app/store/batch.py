@@ -113,7 +113,7 @@ class LedgerBatch:
             self._made.note((made_ids(one), row.key_id, row.team_id, row.created_at) for row, one, _ in closing)
 
     def _close(self, closing: _Closing, now_ms: int) -> list[list[Any]]:
-        """Returns what is written, in their order."""
+        """Returns the `settlement_row` of each, in their order."""
         if self._closed_seq is None:
             self._closed_seq = last_closed_seq(self._sql)
         numbered = enumerate(closing, self._closed_seq + 1)

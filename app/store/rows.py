@@ -26,7 +26,7 @@ _SHA256 = hashlib.sha256()
 TOKENS_MAX = 10**12
 
 
-# In a `settlement_row`.
+# Places in a `settlement_row`.
 _STATE, _TRUE_COST, _CHARGED, _TOKENS = 1, 4, 6, slice(11, 16)
 
 

@@ -38,7 +38,7 @@ async def ledger(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ASIDE)
 async def test_no_table_is_made_for_each_row(ledger: Path, name: str) -> None:
-    """A list in a constraint (`IN`, of more than two) was one: an eighth of what the ledger took for a request."""
+    """A list in a constraint (`IN`, of more than two) makes one."""
     statement: Hot = getattr(statements, name, None) or getattr(limit_statements, name)
     text = statement.text(4)
     with sqlite3.connect(ledger) as connection:

@@ -96,7 +96,7 @@ async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
 
 
 async def test_constraints_hold_behind_an_upgrade(released: Path) -> None:
-    """One says what it says with other words than before, and no row of it was written anew."""
+    """The one whose words changed refuses what it refused before."""
     store = await open_store(released)
     await store.aclose()
     with sqlite3.connect(released) as connection:

@@ -14,8 +14,11 @@ down_revision = "0012"
 branch_labels = None
 depends_on = None
 
-LIST = "state IN ('open', 'settled', 'free', 'unknown')"
-COMPARISONS = "state = 'open' OR state = 'settled' OR state = 'free' OR state = 'unknown'"
+# Whole, so that nothing else can stand beside it: OR binds less than what it replaces.
+LIST = "CONSTRAINT requests_state CHECK (state IN ('open', 'settled', 'free', 'unknown'))"
+COMPARISONS = (
+    "CONSTRAINT requests_state CHECK (state = 'open' OR state = 'settled' OR state = 'free' OR state = 'unknown')"
+)
 
 # What a build of SQLite says that is in its defensive mode: there the list stays, and means the same.
 FORBIDDEN = "may not be modified"
