@@ -171,8 +171,8 @@ class EventSplitter:
         self._bom_may_come = False
         name, data, end = frame
         whole = len(data) <= EXCERPT_HEAD_BYTES + EXCERPT_TAIL_BYTES or self._wanted(name)
-        behind_cr = end - 1 if has_cr else end  # a CR completes it; the LF behind is not waited for
-        events.append(Event(name, data if whole else _excerpt(data), position, behind_cr, whole))
+        completed = end - 1 if has_cr else end  # by a CR; the LF behind is not waited for
+        events.append(Event(name, data if whole else _excerpt(data), position, completed, whole))
         return end
 
     def _next_line(self, chunk: bytes, position: int, has_cr: bool) -> tuple[Bytes | None, int, int]:
