@@ -36,6 +36,14 @@ STORY = (
         ("tests/proxy/test_commits.py", "tests/proxy/test_ends.py"),
     ),
     Mutant(
+        "what came during the commit is lost",
+        "every byte of the upstream's body reaches the client",
+        RELAY,
+        "_finish(chunk[wait_from:] + rest)",
+        "_finish(chunk[wait_from:])",
+        ("tests/proxy/test_commits.py",),
+    ),
+    Mutant(
         "a body ends before its commit",
         "who saw the end can rely on the cost",
         RELAY,

@@ -12,7 +12,7 @@ import pytest
 
 from app.core.records import State
 from tests.harness import gateway_before
-from tests.proxy.test_passthrough import ANSWER, COMPLETED
+from tests.proxy.test_passthrough import ANSWER, COMPLETED, CREATED
 from tests.scripted_upstream import END, ScriptedUpstream, Step, chunk, json_answer, sse_head
 
 # So long nothing may come; the lock is held all the while, so a slow machine only makes it truer.
@@ -65,3 +65,20 @@ async def test_the_end_comes_after_the_commit(
                 await reply.reader.readuntil(end)
             (row,) = await gateway.rows()
             assert row.state is State.SETTLED
+
+
+async def test_what_comes_during_the_commit_follows_it(upstream: ScriptedUpstream, tmp_path: Path, front: str) -> None:
+    """Behind the terminal event, all of it and once, though it was there with the end by then."""
+    done, go, more = b"data: [DONE]\n\n", asyncio.Event(), asyncio.Event()
+    upstream.answer(sse_head(), chunk(CREATED), go, chunk(COMPLETED), more, chunk(done), END)
+    async with gateway_before(upstream.url, tmp_path, front=front, settle_wait_seconds=60) as gateway:
+        secret = await gateway.create_key()
+        async with gateway.post({"model": "m", "stream": True}, secret) as reply:
+            assert await reply.chunk() == CREATED
+            with locked(tmp_path / "gateway.db"):
+                for event in (go, more):
+                    event.set()
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(reply.reader.readexactly(1), WATCHED_SECONDS)
+            async with asyncio.timeout(30):
+                assert await reply.body() == COMPLETED + done
