@@ -59,16 +59,18 @@ class Binding:
     def left(self, at_ms: int) -> int | None:
         """What the tightest budget leaves, below nothing after an overrun: a hold of so much is the largest that all of
         them allow. None = there is none."""
-        least = None
-        for budget, window in self.windows(at_ms):
-            left = budget.amount_picodollars - window.settled - window.kept - window.held
-            if least is None or left < least:
-                least = left
-        return least
+        left = [
+            budget.amount_picodollars - window.settled - window.kept - window.held
+            for budget, window in self.windows(at_ms)
+        ]
+        return min(left, default=None)
 
     def has_room(self, now_ms: int, tokens: int) -> bool:
         """Whether no limit but a budget is in the way."""
-        return not any([standing.too_many(now_ms, tokens) for standing in self.limited])
+        for standing in self.limited:  # noqa: SIM110 - a generator would take as long as the question itself
+            if not standing.has_room(now_ms, tokens):
+                return False
+        return True
 
     def violations(self, at_ms: int, now_ms: int, hold: int, tokens: int) -> list[Violation]:
         """What stands in the way of a request made at `at_ms` that may cost so much and have so many tokens."""
@@ -82,7 +84,7 @@ class Binding:
             window.held += hold
 
     def end(self, at_ms: int, now_ms: int, ended: Ended) -> None:
-        """Counts a request that is closed, in the windows that hold its creation."""
+        """Counts requests that are closed, in the windows that hold their creation."""
         for standing in self.limited:
             standing.end(now_ms, ended)
         for _, window in self.windows(at_ms):
@@ -103,3 +105,29 @@ class Binding:
 
 
 NOTHING_BINDS = Binding(())
+
+
+class Endings:
+    """What one transaction closes: requests that are bound alike, and count in the same windows, are counted together.
+
+    Of 64 requests of eight keys that end together, each with two budgets on key, team and gateway, 48 windows are told
+    instead of 384.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        # By the windows themselves, which nobody else has: a list for each binding, and for each span of time.
+        self._found: dict[int, tuple[Binding, Sequence[tuple[Budget, Window]], int, Ended]] = {}
+
+    def of(self, binding: Binding, at_ms: int) -> Ended:
+        """Where a request that was created at `at_ms` is added up."""
+        windows = binding.windows(at_ms)
+        found = self._found.get(id(windows))
+        if found is None:
+            found = self._found[id(windows)] = binding, windows, at_ms, Ended(requests=0)
+        return found[3]
+
+    def count(self, now_ms: int) -> None:
+        for binding, _, at_ms, ended in self._found.values():
+            binding.end(at_ms, now_ms, ended)

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from app.core.budgets import ALWAYS_TO_MS, Budget, Span
 from app.core.clock import from_ms
-from app.core.holds import Billing
+from app.core.holds import Billing, counted
 from app.core.money import SUM_MAX
 from app.core.rates import MINUTE_MS, Rate
-from app.core.records import Allowance, LimitHit, RefusalReason, Scope
-from app.core.value import value
+from app.core.records import Allowance, LimitHit, Reading, RefusalReason, Scope
 
 GATEWAY = "gateway"
 
@@ -39,16 +38,29 @@ class Limits:
         return self.rpm is not None or self.tpm is not None or self.concurrency is not None
 
 
-@value
+@dataclass(slots=True)
 class Ended:
-    """A request that is closed, as the owners of limits count it."""
+    """Requests that are closed, as the owners of limits count them: one, or the sums of several."""
 
-    hold: int  # money and tokens, as they were taken
-    tokens_held: int
+    hold: int = 0  # money and tokens, as they were taken
+    tokens_held: int = 0
     kept: int = 0  # of the hold, where the cost is unknown
     tokens: int = 0
-    charged: int | None = None  # what counts where charges do, and where true costs do; None = neither is known
-    true_cost: int | None = None
+    charged: int = 0  # known costs: what counts where charges do, and where true costs do
+    true_cost: int = 0
+    requests: int = 1
+
+    def add(self, hold: int, tokens_held: int, kept: int, tokens: int, reading: Reading) -> None:
+        """One more. `reading`: for its cost."""
+        self.requests += 1
+        self.hold += hold
+        self.tokens_held += tokens_held
+        self.kept += kept
+        self.tokens += tokens
+        if (charged := counted(reading, Billing.CHARGED)) is not None:
+            self.charged += charged.picodollars
+        if (true_cost := counted(reading, Billing.TRUE_COST)) is not None:
+            self.true_cost += true_cost.picodollars
 
 
 @dataclass(slots=True)
@@ -70,7 +82,7 @@ class Window:
         return self.settled + self.kept
 
     def end(self, ended: Ended) -> None:
-        """A request that was held for is closed."""
+        """Requests that were held for are closed."""
         held = self.held - ended.hold
         self.held = held if held > 0 else 0  # as in `Standing.end`
         if ended.kept:
@@ -119,6 +131,17 @@ class Standing:
     rate: Rate = field(default_factory=Rate)
     budgets: list[BudgetStanding] = field(default_factory=list)
 
+    def has_room(self, now_ms: int, tokens: int) -> bool:
+        """Whether nothing is `too_many`: asked for each request, so it makes nothing."""
+        rate, limits = self.rate, self.limits
+        rate.advance(now_ms)
+        rpm, tpm, concurrency = limits.rpm, limits.tpm, limits.concurrency
+        return (
+            (rpm is None or rate.requests < rpm)
+            and (tpm is None or rate.tokens + self.running_tokens + (tokens if tokens < tpm else tpm) <= tpm)
+            and (concurrency is None or self.running < concurrency)
+        )
+
     def too_many(self, now_ms: int, tokens: int) -> list[Violation]:
         """The limits but budgets that are in the way."""
         self.rate.advance(now_ms)
@@ -149,9 +172,9 @@ class Standing:
         self.rate.add(now_ms, requests=1)
 
     def end(self, now_ms: int, ended: Ended) -> None:
-        """Counts a request that is closed, against the limits but budgets."""
+        """Counts requests that are closed, against the limits but budgets."""
         # Not below nothing: should a count ever be off, that must not cost a settlement; `irg verify` tells.
-        running, tokens = self.running - 1, self.running_tokens - ended.tokens_held
+        running, tokens = self.running - ended.requests, self.running_tokens - ended.tokens_held
         self.running = running if running > 0 else 0
         self.running_tokens = tokens if tokens > 0 else 0
         self.rate.advance(now_ms)

@@ -20,11 +20,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.core.admission import KeyFacts, decide, identified
+from app.core.binding import Endings
 from app.core.clock import to_ms
-from app.core.holds import Billing, Sample, counted, keeps_hold
+from app.core.holds import Sample, keeps_hold
 from app.core.ids import id_ms
-from app.core.limits import GATEWAY, Ended
-from app.core.records import Admitted, Intent, Reading, RefusalReason, Refused, Settlement
+from app.core.limits import GATEWAY
+from app.core.records import Admitted, Intent, RefusalReason, Refused, Settlement
 from app.core.windows import BUCKET_SECONDS
 from app.store import limit_statements, statements
 from app.store.calendar import Calendar, day_start_ms
@@ -154,12 +155,16 @@ class LedgerBatch:
         now_ms, desk = to_ms(now), self._desk
         owners = {owner: "" for row, *_ in closing for owner in (row.key_id, row.team_id, GATEWAY) if owner}
         desk.load(owners, min([row.created_at for row, *_ in closing]), now)
+        endings = Endings()
         for row, settlement, kept in closing:
             binding = desk.of(row.key_id, row.team_id, GATEWAY)
             if binding.standings:
-                binding.end(row.created_at, now_ms, _ended(row, settlement.reading, kept))
+                reading = settlement.reading
+                tokens = count(reading.usage.total_tokens) or 0
+                endings.of(binding, row.created_at).add(row.hold, row.tokens_held, kept, tokens, reading)
             self._samples.add(row.key_id, row.model, settlement)
-            self._oddities.look(row.key_id, row.model, row.hold, settlement, now)
+            self._oddities.look(row.key_id, row.model, row.hold, settlement, now_ms)
+        endings.count(now_ms)
 
     def _report_strangers(self, ids: Iterable[str]) -> None:
         """A row that is closed already is no wonder; one that never was would be a lost cost."""
@@ -244,15 +249,3 @@ class LedgerBatch:
         for _, at_ms, key_id, *_, reason, _ in rows:
             counts[at_ms - at_ms % _BUCKET_MS, key_id, reason] += 1
         limit_statements.COUNT_REFUSALS.run(self._connection, [(*place, count) for place, count in counts.items()])
-
-
-def _ended(row: OpenRow, reading: Reading, kept: int) -> Ended:
-    charged, true_cost = counted(reading, Billing.CHARGED), counted(reading, Billing.TRUE_COST)
-    return Ended(
-        row.hold,
-        row.tokens_held,
-        kept,
-        count(reading.usage.total_tokens) or 0,
-        None if charged is None else charged.picodollars,
-        None if true_cost is None else true_cost.picodollars,
-    )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, select
 
 from app.core.alerts import AlertKind
 from app.core.budgets import ALWAYS_TO_MS, Budget
-from app.core.clock import format_time, from_ms, to_ms
+from app.core.clock import format_time, from_ms
 from app.core.holds import Billing, counted
 from app.core.limits import GATEWAY, Window
 from app.core.money import format_usd
@@ -64,19 +64,19 @@ class Oddities:
         self._hour = 0
         self._told: set[tuple[AlertKind, str]] = set()
 
-    def look(self, key_id: str, model: str, hold: int, settlement: Settlement, now: datetime) -> None:
-        hour = to_ms(now) // _HOUR_MS
+    def look(self, key_id: str, model: str, hold: int, settlement: Settlement, now_ms: int) -> None:
+        hour = now_ms // _HOUR_MS
         if hour != self._hour:
             self._hour, self._told = hour, set()
         for kind, facts in _odd(hold, settlement, self._billing):
             if (kind, key_id) not in self._told:
-                self._tell(kind, key_id, {"request_id": settlement.request_id, "model": model, **facts}, now)
+                self._tell(kind, key_id, {"request_id": settlement.request_id, "model": model, **facts}, now_ms)
                 self._told.add((kind, key_id))
 
-    def _tell(self, kind: AlertKind, key_id: str, facts: Mapping[str, Any], now: datetime) -> None:
+    def _tell(self, kind: AlertKind, key_id: str, facts: Mapping[str, Any], now_ms: int) -> None:
         hour = format_time(from_ms(self._hour * _HOUR_MS))
         facts = {"key": _name(self._connection, keys, key_id), "key_id": key_id, **facts}
-        raise_alert(self._connection, kind, f"{kind}:{key_id}:{hour}", facts, now)
+        raise_alert(self._connection, kind, f"{kind}:{key_id}:{hour}", facts, from_ms(now_ms))
 
 
 def _odd(hold: int, settlement: Settlement, billing: Billing) -> Iterator[tuple[AlertKind, Mapping[str, Any]]]:

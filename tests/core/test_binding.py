@@ -8,12 +8,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.binding import NOTHING_BINDS, Binding
+from app.core.binding import NOTHING_BINDS, Binding, Endings
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
 from app.core.holds import Billing
 from app.core.limits import BudgetStanding, Ended, Limits, Standing, Window
 from app.core.rates import rate_of
-from app.core.records import Allowances, Scope
+from app.core.records import Allowances, Cost, Reading, Scope
 
 NOW_MS = 1_790_000_000_000
 _SMALL = st.integers(0, 12)
@@ -89,6 +89,50 @@ def test_a_request_is_held_for_until_it_ends_wherever_others_fell_meanwhile() ->
     binding.end(NOW_MS - 1, NOW_MS, Ended(3, 0, charged=2))
     assert [[(one.held, one.settled) for one in day] for day in days] == [[(7, 2), (0, 1)]] * 3
     assert [(one.held, one.settled) for one in always] == [(7, 3)] * 3
+
+
+_ENDED = st.tuples(
+    st.integers(0, 2),  # whose it was
+    st.integers(NOW_MS - 3, NOW_MS + 2),  # when it was created
+    _SMALL,  # its hold, and the tokens that it was taken for
+    st.none() | _SMALL,  # what was charged, and what it cost; None = not known, and its hold is kept
+    st.none() | _SMALL,
+)
+
+
+@given(st.lists(_ENDED, max_size=30), st.sampled_from(Billing))
+def test_requests_that_end_together_count_as_one_after_the_other(
+    ended: list[tuple[int, int, int, int | None, int | None]], billing: Billing
+) -> None:
+    """On either side of midnight, of keys that share an owner, and where a window is missing."""
+    stood = [_two_days(billing) for _ in range(2)]
+    (together, together_owners), (singly, singly_owners) = stood
+    endings = Endings()
+    for whose, at_ms, hold, charged, true_cost in ended:
+        reading = Reading(true_cost=_cost(true_cost), charged=_cost(charged))
+        kept = hold if not reading.cost_known else 0
+        endings.of(together[whose], at_ms).add(hold, hold, kept, hold, reading)
+        known = [cost for cost in (charged, true_cost) if cost is not None]
+        one = Ended(hold, hold, kept, hold, known[0] if known else 0, known[-1] if known else 0)
+        singly[whose].end(at_ms, NOW_MS + 5, one)
+    endings.count(NOW_MS + 5)
+    assert together_owners == singly_owners
+
+
+def _two_days(billing: Billing) -> tuple[list[Binding], list[Standing]]:
+    """Three keys beside one team; the third has a budget of which one window has not begun."""
+    owners = []
+    for spans in ([-9, 0, 9], [-9, 0, 9], [-9, 0], [-9, 0, 9]):
+        windows = [
+            Window(Span(NOW_MS + starts, NOW_MS + ends), billing, held=200, kept=1) for starts, ends in pairwise(spans)
+        ]
+        owners.append(_standing(_day(99, *windows), limits=Limits(rpm=99)))
+        owners[-1].running, owners[-1].running_tokens = 25, 200
+    return [Binding([owner, owners[-1]]) for owner in owners[:-1]], owners
+
+
+def _cost(picodollars: int | None) -> Cost | None:
+    return None if picodollars is None else Cost("", picodollars)
 
 
 # --- what is left --------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_a_window_is_the_sum_of_what_ended_in_it(requests: list[tuple[int, str]]
     window = Window(Span(0, 1), Billing.CHARGED, held=sum(amount for amount, _ in requests))
     for amount, how in requests:
         kept = amount if how == "kept" else 0
-        window.end(Ended(amount, 0, kept=kept, charged=amount if how == "settled" else None))
+        window.end(Ended(amount, 0, kept=kept, charged=amount if how == "settled" else 0))
     settled, kept = (sum(amount for amount, how in requests if how == what) for what in ("settled", "kept"))
     assert (window.settled, window.kept, window.held) == (min(SUM_MAX, settled), min(SUM_MAX, kept), 0)
 
@@ -172,6 +172,7 @@ def test_limits_are_in_the_way_exactly_when_plain_lists_say_so(
             standing.end(now_ms, Ended(0, taken, tokens=ending[1]))
             plain.closed.append((now_ms, ending[1]))
         tokens = min(asked, limits.tpm) if limits.tpm is not None else 0
+        assert standing.has_room(now_ms, asked) == (not plain.in_the_way(now_ms, asked))
         found = list(standing.violations(now_ms, now_ms, 0, tokens))
         assert {one.reason for one in found} == plain.in_the_way(now_ms, tokens)
         assert len({one.reason for one in found}) == len(found)

@@ -130,6 +130,22 @@ MONEY = (
         ("tests/core/test_limits.py",),
     ),
     Mutant(
+        "one request a minute too many has room",
+        "60 a minute are 60",
+        LIMITS,
+        "rate.requests < rpm",
+        "rate.requests <= rpm",
+        ("tests/core/test_limits.py",),
+    ),
+    Mutant(
+        "of requests that end together one is counted",
+        "each hold ends once",
+        LIMITS,
+        "        self.hold += hold\n",
+        "        self.hold = hold\n",
+        ("tests/core/test_binding.py",),
+    ),
+    Mutant(
         "the hold is released on unknown",
         "an unknown cost keeps its hold",
         BATCH,
@@ -149,8 +165,8 @@ MONEY = (
         "windows by the time of settlement",
         "a request counts where it was admitted",
         BATCH,
-        "binding.end(row.created_at, now_ms, ",
-        "binding.end(now_ms, now_ms, ",
+        "endings.of(binding, row.created_at)",
+        "endings.of(binding, now_ms)",
         ("tests/store/test_limits_calendar.py",),
     ),
     Mutant(
