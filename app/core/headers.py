@@ -138,8 +138,9 @@ def client_response_headers(
     crossing: HeaderList = []
     dropped: set[bytes] = set()
     told: list[bytes] = []  # ids of the request
+    for_client = _for_client_of_limits if replace_ratelimit else _for_client
     for name, value in headers:
-        known = _for_client(name)
+        known = for_client(name)
         if known is not None:
             crossing.append((known, value))
         elif (lowered := name.lower()) == _REQUEST_ID:
@@ -148,12 +149,8 @@ def client_response_headers(
             dropped |= _more_of_this_hop(value)
         elif lowered == b"transfer-encoding":
             dropped.add(b"content-length")  # then it says nothing (RFC 9112 §6.3)
-    if dropped or replace_ratelimit:
-        crossing = [
-            (name, value)
-            for name, value in crossing
-            if name not in dropped and not (replace_ratelimit and name.startswith(_RATELIMIT))
-        ]
+    if dropped:
+        crossing = [header for header in crossing if header[0] not in dropped]
     upstream_id = told[0] if told and _may_be_id(told[0]) else b""
     if not _are_clean([*crossing, (_REQUEST_ID, upstream_id)], upstream_key):
         crossing = [header for header in crossing if _are_clean((header,), upstream_key)]
@@ -175,6 +172,13 @@ def _for_client(name: bytes) -> bytes | None:
     if name in _NOT_FOR_CLIENTS or name.startswith(_NOT_FOR_CLIENTS_PREFIXES):
         return None
     return name if _NAME.fullmatch(name) is not None else None
+
+
+@functools.lru_cache(maxsize=256)
+def _for_client_of_limits(name: bytes) -> bytes | None:
+    """The same where the gateway has limits of its own to tell of."""
+    known = _for_client(name)
+    return None if known is None or known.startswith(_RATELIMIT) else known
 
 
 def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:

@@ -7,10 +7,12 @@ Lives here: the errors and headers of budgets, rates and concurrency. The shapes
 
 from __future__ import annotations
 
+import functools
 import math
 
 from app.core.clock import format_time
 from app.core.errors import NO_RETRY, ApiError, HeaderPairs
+from app.core.headers import HeaderList
 from app.core.money import format_usd
 from app.core.rates import format_reset
 from app.core.records import Allowance, Allowances, LimitHit, RefusalReason, Refused, Scope
@@ -19,8 +21,8 @@ from app.core.records import Allowance, Allowances, LimitHit, RefusalReason, Ref
 # that moment.
 RETRY_AFTER_MAX_MS = 59_000
 
-_REQUESTS = "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"
-_TOKENS = "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"
+_REQUESTS = b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"
+_TOKENS = b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"
 
 _PERIODS = {"day": "daily budget", "week": "weekly budget", "month": "monthly budget", "total": "total budget"}
 
@@ -31,6 +33,7 @@ def limit_error(refused: Refused, request_id: str) -> ApiError:
     if hit is None:
         raise ValueError(f"{refused.reason} is no limit")
     spent = refused.reason is RefusalReason.BUDGET_SPENT
+    left = [(name.decode(), value.decode()) for name, value in limit_headers(refused.allowances)]
     code = "insufficient_quota" if spent else "rate_limit_exceeded"
     kind = {RefusalReason.BUDGET_SPENT: "insufficient_quota", RefusalReason.TOKENS_PER_MINUTE: "tokens"}
     return ApiError(
@@ -38,21 +41,21 @@ def limit_error(refused: Refused, request_id: str) -> ApiError:
         code,
         _sentence(refused.reason, hit, _seconds(refused)),
         type=kind.get(refused.reason, "requests"),
-        headers=(*(NO_RETRY if spent else _retry_after(refused)), *limit_headers(refused.allowances)),
+        headers=(*(NO_RETRY if spent else _retry_after(refused)), *left),
         gateway=_facts(refused, hit, request_id),
     )
 
 
-def limit_headers(allowances: Allowances) -> HeaderPairs:
+def limit_headers(allowances: Allowances) -> HeaderList:
     """What the limits leave, as OpenAI's headers say it, and what the tightest budget does."""
     requests, tokens, left = allowances.requests, allowances.tokens, allowances.budget_remaining_picodollars
-    headers: HeaderPairs = ()
+    headers: HeaderList = []
     if requests is not None:
         headers += _allowance(_REQUESTS, requests)
     if tokens is not None:
         headers += _allowance(_TOKENS, tokens)
     if left is not None:
-        headers += (("x-irg-budget-remaining-usd", format_usd(left)),)
+        headers.append((b"x-irg-budget-remaining-usd", format_usd(left).encode()))
     return headers
 
 
@@ -61,13 +64,18 @@ def has_rate(allowances: Allowances) -> bool:
     return allowances.requests is not None or allowances.tokens is not None
 
 
-def _allowance(names: tuple[str, str, str], allowance: Allowance) -> HeaderPairs:
+def _allowance(names: tuple[bytes, bytes, bytes], allowance: Allowance) -> HeaderList:
     limit, remaining, reset = names
-    return (
-        (limit, str(allowance.limit)),
-        (remaining, str(allowance.remaining)),
-        (reset, format_reset(allowance.reset_ms)),
-    )
+    return [
+        (limit, b"%d" % allowance.limit),
+        (remaining, b"%d" % allowance.remaining),
+        (reset, _reset(allowance.reset_ms)),
+    ]
+
+
+@functools.lru_cache(maxsize=64)  # what was admitted just now counts for a minute, nearly always
+def _reset(wait_ms: int) -> bytes:
+    return format_reset(wait_ms).encode()
 
 
 def _seconds(refused: Refused) -> int:

@@ -24,7 +24,7 @@ def response_headers(
         replace_ratelimit=has_rate(allowances),
     )
     if allowances is not NO_ALLOWANCES:
-        headers += [(name.encode(), value.encode()) for name, value in limit_headers(allowances)]
+        headers += limit_headers(allowances)
     if closing:
         headers.append((b"connection", b"close"))
     return headers, upstream_id

@@ -183,7 +183,7 @@ def test_every_refusal_is_a_readable_sentence_with_all_its_facts(refused: Refuse
 @given(_ALLOWANCES)
 def test_headers_tell_what_is_left_of_the_limits_that_there_are(allowances: Allowances) -> None:
     """Three for each rate, as OpenAI names them, and one for budgets; none for what has no limit."""
-    headers = dict(limit_headers(allowances))
+    headers = {name.decode(): value.decode() for name, value in limit_headers(allowances)}
     assert len(headers) == len(limit_headers(allowances))
     for what, one in (("requests", allowances.requests), ("tokens", allowances.tokens)):
         told = [headers.pop(f"x-ratelimit-{part}-{what}", None) for part in ("limit", "remaining")]

@@ -215,20 +215,20 @@ class Cycle:
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
-        parts = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[status][:-2]]
         for name, value in headers:
             begins, framing = _line(name)
             if framing is not None:
                 self._frame(framing, value)
-            parts += (begins, value, b"\r\n")
+            parts += (begins, value)
         if not self.keep_alive and not self._tells_close:
             parts += _CLOSE_LINE
         if self._left is None and not (self._chunked or self._is_head or status in (204, 304)):
             self._chunked = True
             parts += _CHUNKED_LINE
-        parts.append(b"\r\n")
+        parts.append(b"\r\n\r\n")
         head = b"".join(parts)
-        lines = (len(parts) - 2) // 3 + 2  # status, headers, the empty one
+        lines = len(parts) // 2 + 1  # status, headers, the empty one
         if len(head) - len(head.translate(None, _CONTROL)) != 2 * lines:
             raise RuntimeError("Invalid HTTP header value.")
         if self._left is not None and not self._chunked:
@@ -282,14 +282,17 @@ class Cycle:
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-_CLOSE_LINE = (b"connection: ", b"close", b"\r\n")
-_CHUNKED_LINE = (b"transfer-encoding: ", b"chunked", b"\r\n")
+_CLOSE_LINE = (b"\r\nconnection: ", b"close")
+_CHUNKED_LINE = (b"\r\ntransfer-encoding: ", b"chunked")
 
 
 @functools.lru_cache(maxsize=512)  # a few dozen names come with every answer
 def _line(name: bytes) -> tuple[bytes, bytes | None]:
-    """What a header's line begins with; its name, if it says where an answer ends. Raises: `RuntimeError`."""
+    """The end of the line before, and what a header's line begins with; its name, if it says where an answer ends.
+
+    Raises: `RuntimeError`.
+    """
     if _BAD_IN_NAME.search(name):
         raise RuntimeError("Invalid HTTP header name.")
     name = name.lower()
-    return name + b": ", name if name in _FRAMING else None
+    return b"\r\n" + name + b": ", name if name in _FRAMING else None
