@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import io
 import json
 import logging
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from app import telemetry
+from app.core import value
 from app.core.clock import format_time
 from app.core.keys import new_secret
 from app.core.records import Admitted, Cost, Intent, Outcome, Reading, Settlement, State, TokenUsage
@@ -138,7 +138,7 @@ def test_a_closed_request_is_one_line_with_both_costs(log: io.TextIOWrapper) -> 
 def test_no_word_of_a_client_ends_a_line_or_steers_a_terminal(log: io.TextIOWrapper, letter: str) -> None:
     """What cannot be seen is escaped, what can is not; it reads back as it was."""
     model = f'é名{letter}{{"event":"forged"}}'
-    telemetry.log_request(dataclasses.replace(INTENT, model=model), ADMITTED, SETTLED)
+    telemetry.log_request(value.replace(INTENT, model=model), ADMITTED, SETTLED)
     written = text(log).removesuffix("\n")
     assert written.isprintable()
     assert written.splitlines() == [written]
@@ -152,8 +152,8 @@ def test_a_cost_above_the_ceiling_is_told_to_the_admin(log: io.TextIOWrapper, wh
     at, above = Cost("100", 100 * 10**12), Cost("100.000000000001", 100 * 10**12 + 1)
     for cost in (at, above):
         told: dict[str, Any] = {which: cost}
-        reading = dataclasses.replace(SETTLED.reading, **told)
-        telemetry.log_request(INTENT, ADMITTED, dataclasses.replace(SETTLED, reading=reading))
+        reading = value.replace(SETTLED.reading, **told)
+        telemetry.log_request(INTENT, ADMITTED, value.replace(SETTLED, reading=reading))
     first, second, warning = lines(log)
     assert (first["event"], second["event"], second[which]) == ("request", "request", "100.000000000001")
     assert (warning["event"], warning["level"]) == ("cost_above_ceiling", "warning")
@@ -162,7 +162,7 @@ def test_a_cost_above_the_ceiling_is_told_to_the_admin(log: io.TextIOWrapper, wh
 
 def test_an_unknown_cost_is_null_with_its_reason(log: io.TextIOWrapper) -> None:
     """Unknown is never written as nothing."""
-    unknown = dataclasses.replace(
+    unknown = value.replace(
         SETTLED, state=State.UNKNOWN, reading=Reading(), unknown_reason="no_terminal_event", ttfb_ms=None
     )
     telemetry.log_request(INTENT, ADMITTED, unknown)

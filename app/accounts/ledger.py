@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import replace
 
 from app.core.records import Admitted, Intent, Refused, Settlement, State
+from app.core.value import replace
 from app.store.port import Store
 
 

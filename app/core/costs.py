@@ -9,14 +9,13 @@ and for a whole body.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from app.core.document import Number, decode, is_repeated, json_text, object_in, object_of
 from app.core.money import CHARGE_STEP_PICODOLLARS, BadCost, charge_steps, charged_from, parse_cost
 from app.core.outline import Bytes
 from app.core.records import Cost, Reading, TokenUsage
-from app.core.value import value
+from app.core.value import Value, replace
 
 TOKEN_TEXT_MAX = 200
 NAME_TEXT_MAX = 512  # what is longer is no id and no model's name
@@ -42,8 +41,7 @@ class EventReading(NamedTuple):
     reading: Reading
 
 
-@value
-class _Told:
+class _Told(Value, frozen=True):
     """What stands at a place for a cost: the cost, or the reason why there is none and the token if there was one."""
 
     cost: Cost | None

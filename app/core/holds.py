@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from app.core.money import CHARGE_STEP_PICODOLLARS
 from app.core.records import Asked, Cost, Reading, Settlement, State
-from app.core.value import value
+from app.core.value import Value
 
 # So many of a key's last settled costs of a model are looked at, and so many are needed.
 SAMPLES_MAX = 50
@@ -46,8 +46,7 @@ class Counting:
     unknown_keeps_hold: bool = True
 
 
-@value
-class Sample:
+class Sample(Value, frozen=True):
     """The most that any of a key's last requests to a model cost, and the most tokens of any: perhaps of another."""
 
     counted_picodollars: int

@@ -6,11 +6,11 @@ Plain frozen values; no behaviour beyond what their fields say. Money is an inte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.core.value import value
+from app.core.value import Value
 
 
 class State(StrEnum):
@@ -40,16 +40,14 @@ class KeyState(StrEnum):
     EXPIRED = "expired"
 
 
-@value
-class Cost:
+class Cost(Value, frozen=True):
     """One cost: the JSON token as received and its value, rounded half-even to 12 places."""
 
     raw: str
     picodollars: int
 
 
-@value
-class TokenUsage:
+class TokenUsage(Value, frozen=True):
     """Token counts as the upstream told them; None = not told."""
 
     input_tokens: int | None = None
@@ -59,8 +57,7 @@ class TokenUsage:
     total_tokens: int | None = None
 
 
-@value
-class Reading:
+class Reading(Value, frozen=True):
     """What the tap learnt from an answer's body.
 
     `true_cost` and `charged` are None when not known; then `true_cost_token` and
@@ -75,7 +72,7 @@ class Reading:
     charged_derived: bool = False
     charge_mismatch: bool = False
     unknown_reason: str | None = None
-    usage: TokenUsage = field(default_factory=TokenUsage)
+    usage: TokenUsage = TokenUsage()
     response_id: str | None = None
     made: tuple[str, ...] = ()  # ids of what else it made that can be referred to: items of its output, containers
     model_answered: str | None = None
@@ -96,8 +93,7 @@ class Prices:
     completion_picodollars: int
 
 
-@value
-class Asked:
+class Asked(Value, frozen=True):
     """What bounds a request's cost before it runs: its length, the model's prices, the operator's ceiling."""
 
     prompt_tokens: int = 0  # a guess from above
@@ -126,8 +122,7 @@ class Maker:
     team_id: str | None = None
 
 
-@value
-class Intent:
+class Intent(Value, frozen=True):
     """A request that wants to be forwarded: the write-ahead half of a ledger entry."""
 
     request_id: str  # req_<ulid>; its ULID carries created_at
@@ -139,7 +134,7 @@ class Intent:
     sdk_retry: int = 0
     references: tuple[str, ...] = ()  # ids of what is stored upstream and the body refers to
     rules: ReferenceRules = OWN_ALONE
-    asked: Asked = field(default_factory=Asked)
+    asked: Asked = Asked()
 
 
 class RefusalReason(StrEnum):
@@ -163,8 +158,7 @@ class Scope(StrEnum):
     GATEWAY = "gateway"
 
 
-@value
-class Allowance:
+class Allowance(Value, frozen=True):
     """What one limit per minute leaves, this request counted."""
 
     limit: int
@@ -172,8 +166,7 @@ class Allowance:
     reset_ms: int  # until nothing counts against it any more
 
 
-@value
-class Allowances:
+class Allowances(Value, frozen=True):
     """What the tightest limits leave; None = there is no such limit."""
 
     requests: Allowance | None = None
@@ -184,8 +177,7 @@ class Allowances:
 NO_ALLOWANCES = Allowances()
 
 
-@value
-class Admitted:
+class Admitted(Value, frozen=True):
     """The intent is committed; it may be forwarded."""
 
     request_id: str
@@ -224,8 +216,7 @@ class Refused:
     allowances: Allowances = NO_ALLOWANCES
 
 
-@value
-class Settlement:
+class Settlement(Value, frozen=True):
     """The closing half of a ledger entry; applied once, then immutable."""
 
     request_id: str

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from app.core.body_tap import BEFORE_CONTENT, BodyTap
 from app.core.costs import TERMINAL_TYPES, read_event
@@ -25,6 +24,7 @@ from app.core.outline import Bytes
 from app.core.plain_answer import plain_event
 from app.core.records import Reading
 from app.core.sse import EVENT_BYTES_MAX, Event, EventSplitter
+from app.core.value import replace
 
 _TERMINAL_NAMES = frozenset(kind.encode() for kind in TERMINAL_TYPES)
 _WANTED_NAMES = _TERMINAL_NAMES | {b"response.created"}

@@ -1,21 +1,19 @@
 """How the values are declared of which a request makes many.
 
-Lives here: one decorator. What is made once, or rarely, is an ordinary frozen dataclass.
+Lives here: their base, and how one is made from another. What is made once, or rarely, is an ordinary frozen dataclass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
+import msgspec
+from msgspec.structs import replace
 
-T = TypeVar("T")
+__all__ = ["Value", "replace"]
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def value(declared: type[T]) -> type[T]:
-    """A dataclass with slots that nobody changes: the type checker refuses it, the interpreter is not asked.
+class Value(msgspec.Struct, frozen=True):
+    """A dataclass in all but name, which nobody changes; each class says `frozen` once more, for the type checker.
 
-    A frozen dataclass would be made field by field through `object.__setattr__`: 1.6 µs for seven fields, this 0.3
-    (Python 3.11), and a request makes a dozen such values.
+    Six fields are made in 60 ns, where a frozen dataclass takes 490, field by field through `object.__setattr__`, and
+    one that anybody may change 125 (Python 3.11); and a request makes a dozen.
     """
-    return dataclass(slots=True, unsafe_hash=True)(declared)

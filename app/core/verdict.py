@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.core.records import Outcome, Reading, State
-from app.core.value import value
+from app.core.value import Value
 
 
-@value
-class Verdict:
+class Verdict(Value, frozen=True):
     state: State
     outcome: Outcome
     unknown_reason: str | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.accounts.keyring import Identified, Keyring
@@ -34,6 +34,7 @@ from app.core.errors import (
 )
 from app.core.records import Intent, Outcome, Reading, ReferenceRules
 from app.core.tap import Tap, open_tap
+from app.core.value import replace
 from app.core.verdict import Break
 from app.proxy.allowed import Allowed, check_policy
 from app.proxy.answer_head import response_headers

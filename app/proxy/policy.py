@@ -18,7 +18,6 @@ import math
 import re
 import time
 from collections.abc import Generator, Mapping
-from dataclasses import field
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
@@ -27,7 +26,7 @@ import msgspec
 from app.core.errors import ApiError, bad_request
 from app.core.references import REFERENCES_MAX, TooMany, find_references, may_refer, member_may_refer
 from app.core.slices import TooIntricate
-from app.core.value import value
+from app.core.value import Value
 from app.proxy.half_pairs import check_string, decode
 from app.proxy.json_pieces import LONG, PIECE_BYTES, BrokenJson, TooDeep, pieces
 from app.proxy.prompt import PromptSize
@@ -76,8 +75,7 @@ _COUNT_MAX = 10**18
 _COUNT_CHARACTERS_MAX = 100
 
 
-@value
-class Policy:
+class Policy(Value, frozen=True):
     """What a request asks for, as far as the gateway decides over it. None = absent or null."""
 
     model: str
@@ -87,7 +85,7 @@ class Policy:
     max_output_tokens: int | None = None
     background: bool = False
     store: bool | None = None
-    references: Mapping[str, str] = field(default_factory=dict)  # ids of stored things, each with who names it
+    references: Mapping[str, str] = {}  # ids of stored things, each with who names it
     prompt_tokens: int = 0  # a guess from above
 
 

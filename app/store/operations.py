@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, State
@@ -14,8 +14,7 @@ from app.core.records import Admitted, Intent, Outcome, Reading, Settlement, Sta
 Change = Callable[[Connection], Any]
 
 
-@dataclass(slots=True, eq=False)
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """`result` counts once `answered`: it is the value, or the exception, that its future gets.
 
     `future` is None when nobody asked. `spool_at` (monotonic) is when a settlement stops

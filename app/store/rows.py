@@ -10,13 +10,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from app.core.clock import to_ms
 from app.core.ids import looks_like_id
 from app.core.money import SUM_MAX
 from app.core.records import Intent, Refused, Settlement
+from app.core.value import replace
 
 TEXT_CHARACTERS_MAX = 512
 

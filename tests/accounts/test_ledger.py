@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.accounts.ledger import Ledger
 from app.core.records import Admitted, Outcome, Reading, Settlement, State
+from app.core.value import replace
 from app.store.engine import open_store
 from app.store.port import LedgerLost, LedgerUnavailable, Store
 from tests.store.entries import a_holder, row, settled

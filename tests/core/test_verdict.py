@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from app.core.records import Cost, Outcome, Reading, State
+from app.core.value import replace
 from app.core.verdict import Break, Verdict, judge
 
 KNOWN = Reading(true_cost=Cost("0.0000123", 12_300_000), complete=True)

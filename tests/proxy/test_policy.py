@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import ApiError, response_not_found
 from app.core.references import REFERENCES_MAX
+from app.core.value import replace
 from app.proxy.allowed import Allowed, check_policy
 from app.proxy.json_pieces import PIECE_BYTES
 from app.proxy.policy import DEPTH_MAX, Policy, read_policy

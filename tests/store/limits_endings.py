@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from app.core.records import Outcome, Reading, Settlement, State, TokenUsage
+from app.core.value import replace
 from tests.store.entries import free, settled
 
 
@@ -15,7 +15,7 @@ def _paid(request_id: str, cost: str, tokens: int | None = 36, missing: str | No
     if missing is None:
         return settlement
     fields = {missing: None}
-    return replace(settlement, reading=replace(settlement.reading, **fields))  # type: ignore[arg-type]
+    return replace(settlement, reading=replace(settlement.reading, **fields))
 
 
 def lost(request_id: str, status: int | None = None) -> Settlement:

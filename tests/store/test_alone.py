@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from app.core.records import Admitted, Refused, State
+from app.core.value import replace
 from app.store.batch import LedgerBatch
 from app.store.engine import SqliteStore
 from app.store.operations import Operation

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from app.core.clock import now
 from app.core.ids import id_time, new_id
 from app.core.owners import KeyChange
 from app.core.records import Admitted, Cost, RefusalReason, Refused, State, TokenUsage
+from app.core.value import replace
 from app.core.views import GroupBy
 from app.core.windows import Period
 from app.store.engine import open_store

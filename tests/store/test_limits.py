@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from app.core.limits import GATEWAY, Limits
 from app.core.money import SUM_MAX, parse_usd
 from app.core.owners import KeyChange
 from app.core.records import Admitted, Outcome, Reading, RefusalReason, Refused, Scope, Settlement, State
+from app.core.value import replace
 from tests.store.entries import Holder, crashed_copy, free, rows, settled
 from tests.store.limited import BY_TRUE_COST, NOTHING_UNKNOWN_COUNTS, LimitedLedger
 

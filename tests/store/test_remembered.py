@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
+from app.core import value
 from app.core.budgets import Budget, BudgetPeriod
 from app.core.holds import Billing, Counting
 from app.core.ids import new_id
@@ -266,4 +267,4 @@ def _alike(steps: list[Step]) -> None:
 def _intent(keys: list[Intent], asking: Asking, clock: FakeClock) -> Intent:
     number, asked, age_ms, model = asking
     at = clock.at.fromtimestamp(clock.at.timestamp() - age_ms / 1000, clock.at.tzinfo)
-    return replace(keys[number], request_id=new_id("req", at), created_at=at, asked=asked, model=model)
+    return value.replace(keys[number], request_id=new_id("req", at), created_at=at, asked=asked, model=model)

@@ -6,7 +6,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from app.accounts.corrections import Corrections, resolution
 from app.accounts.keyring import Keyring
 from app.core.patterns import model_allowed
 from app.core.records import Outcome, Reading, State
+from app.core.value import replace
 from app.core.views import RequestFilter, RequestRecord
 from app.store.engine import open_store
 from app.store.hot import raw_of
