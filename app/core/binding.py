@@ -34,9 +34,10 @@ class Binding:
         self.standings = standings
         self.limited = [one for one in standings if one.limits]
         self.budgets = [budget for one in standings for budget in one.budgets]
-        self._with_rpm = [one for one in standings if one.limits.rpm is not None]
-        self._with_tpm = [one for one in standings if one.limits.tpm is not None]
-        self.tpm = min([one.limits.tpm for one in self._with_tpm if one.limits.tpm is not None], default=None)
+        # The lowest limit first, which is the tightest of those that leave as much.
+        self._with_rpm = sorted([one for one in standings if one.limits.rpm], key=lambda one: one.limits.rpm or 0)
+        self._with_tpm = sorted([one for one in standings if one.limits.tpm], key=lambda one: one.limits.tpm or 0)
+        self.tpm = self._with_tpm[0].limits.tpm if self._with_tpm else None
         # The windows found last, and between which times each of them is the one to be found.
         self._present: list[tuple[Budget, Window]] = []
         self._from_ms = self._until_ms = 0
@@ -91,9 +92,9 @@ class Binding:
             window.end(ended)
 
     def allowances(self, left: int | None, now_ms: int) -> Allowances:
-        """What the tightest limits leave; of equals the first is told. `left`: by the tightest budget.
+        """What the tightest limits leave; of equals the lowest is told, and of these the first.
 
-        Behind `has_room`, which lets go of what is older than a minute.
+        `left`: by the tightest budget. Behind `has_room`, which lets go of what is older than a minute.
         """
         requests = min(self._with_rpm, key=Standing.requests_left, default=None)
         tokens = min(self._with_tpm, key=Standing.tokens_left, default=None)

@@ -180,27 +180,23 @@ class Standing:
         self.rate.advance(now_ms)
         self.rate.add(now_ms, tokens=ended.tokens)
 
-    def requests_left(self) -> tuple[int, int]:
-        """What the limit of requests per minute leaves, and the limit: the smaller, the tighter."""
-        limit = self.limits.rpm or 0
-        left = limit - self.rate.requests
-        return (left if left > 0 else 0), limit
+    def requests_left(self) -> int:
+        """What the limit of requests per minute leaves."""
+        left = (self.limits.rpm or 0) - self.rate.requests
+        return left if left > 0 else 0
 
-    def tokens_left(self) -> tuple[int, int]:
+    def tokens_left(self) -> int:
         """The same of tokens."""
-        limit = self.limits.tpm or 0
-        left = limit - self.rate.tokens - self.running_tokens
-        return (left if left > 0 else 0), limit
+        left = (self.limits.tpm or 0) - self.rate.tokens - self.running_tokens
+        return left if left > 0 else 0
 
     def requests_allowance(self, now_ms: int) -> Allowance:
-        left, limit = self.requests_left()
-        return Allowance(limit, left, self.rate.empty_in_ms(now_ms))
+        return Allowance(self.limits.rpm or 0, self.requests_left(), self.rate.empty_in_ms(now_ms))
 
     def tokens_allowance(self, now_ms: int) -> Allowance:
-        left, limit = self.tokens_left()
         # What runs counts for a minute from its end on, which is now at the earliest.
         reset_ms = MINUTE_MS if self.running_tokens else self.rate.empty_in_ms(now_ms, tokens=True)
-        return Allowance(limit, left, reset_ms)
+        return Allowance(self.limits.tpm or 0, self.tokens_left(), reset_ms)
 
     # --- what is in the way ----------------------------------------------------------------
 
