@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -87,6 +86,7 @@ class WritingConnection:
         self._identity = None if (there := _stat(path)) is None else _identity(there)
         self._open: tuple[Connection, sqlite3.Connection] | None = None
         self._patient = True  # what the open connection's pragmas say
+        self._begun: tuple[sqlite3.Connection, int]  # over what a transaction was begun, and how old the file was then
         self._begun_behind: int | None = None  # the checkpoint behind which the log has begun anew, by its time
         self._seen: os.stat_result | None = None  # the file just now, for the transaction that is about to begin
         self._version: int | None = None
@@ -109,9 +109,8 @@ class WritingConnection:
         self._pragmas.append("temp_store = MEMORY")
         self.raw.execute("PRAGMA temp_store = MEMORY")
 
-    @contextlib.contextmanager
-    def transaction(self, *, patient: bool = True) -> Iterator[None]:
-        """`BEGIN IMMEDIATE` … `COMMIT`; rolled back on any error. Raises: the driver's errors, `DatabaseGone`.
+    def begin(self, *, patient: bool = True) -> None:
+        """`BEGIN IMMEDIATE`; let `commit` or `roll_back` follow. Raises: the driver's errors, `DatabaseGone`.
 
         If not `patient`, it waits neither for another process's lock nor for a checkpoint, and, where `commits_at_once`
         said so, not for the disk: let a patient one come soon.
@@ -124,12 +123,20 @@ class WritingConnection:
             self._set_patience(raw, patient=patient)
         try:
             raw.execute("BEGIN IMMEDIATE")
-            yield
+        except BaseException as error:
+            self.roll_back(error)
+            raise
+        self._begun = raw, there.st_mtime_ns
+
+    def commit(self) -> None:
+        """What was begun. Raises: the driver's errors; then it is rolled back."""
+        raw, behind = self._begun
+        try:
             raw.execute("COMMIT")
         except BaseException as error:
-            self._roll_back(error)
+            self.roll_back(error)
             raise
-        self._begun_behind = there.st_mtime_ns
+        self._begun_behind = behind
 
     def commits_at_once(self) -> bool:
         """Whether the next commit waits for no disk, if it is not `patient`.
@@ -168,7 +175,8 @@ class WritingConnection:
             self._patient = True
         return self._open
 
-    def _roll_back(self, error: BaseException) -> None:
+    def roll_back(self, error: BaseException) -> None:
+        """Ends what was begun, and the connection if it is broken. `error`: why. Raises nothing."""
         code = _primary_code(error)
         try:
             if self._open is not None and self._open[1].in_transaction:

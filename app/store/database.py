@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -52,25 +52,38 @@ class Database:
             undo.pop_all()
         self.instance_id = new_id("inst", calendar.clock())
 
-    @contextlib.contextmanager
-    def transaction(self, *, patient: bool = True) -> Iterator[LedgerBatch]:
+    def transaction(self, *, patient: bool = True) -> Transaction:
         """Commits at its end. Raises what `is_away` tells apart: the database's fault, or the statement's.
 
-        `patient`: see `WritingConnection.transaction`.
+        `patient`: see `WritingConnection.begin`.
         """
-        begun = False
+        return Transaction(self, patient=patient)
+
+    # These three are what a `Transaction` is made of.
+
+    def begin_transaction(self, *, patient: bool) -> LedgerBatch:
+        self.connection.begin(patient=patient)
         try:
-            with self.connection.transaction(patient=patient):
-                begun = True
-                batch = self._present_batch()
-                if self.connection.changed_elsewhere():
-                    batch.forget()
-                yield batch
-                batch.save()
-        except BaseException:
-            if begun:
-                self._batch = None  # it remembers what was never committed
+            batch = self._present_batch()
+            if self.connection.changed_elsewhere():
+                batch.forget()
+        except BaseException as error:
+            self.give_up(error)
             raise
+        return batch
+
+    def commit(self, batch: LedgerBatch) -> None:
+        try:
+            batch.save()
+            self.connection.commit()
+        except BaseException as error:
+            self.give_up(error)
+            raise
+
+    def give_up(self, error: BaseException) -> None:
+        """Nothing of this transaction is kept."""
+        self._batch = None  # it remembers what was never committed
+        self.connection.roll_back(error)
 
     @property
     def remembers(self) -> bool:
@@ -88,7 +101,7 @@ class Database:
     def begin(self) -> None:
         """Writes this instance's row, and closes what dead ones left: first with what the spool knows."""
         at = to_ms(self._clock())
-        with self.connection.transaction():
+        with self.transaction():
             follow_calendar(self.connection.sql, self._zone, self._clock())
         with self.transaction():
             self.connection.sql.execute(
@@ -160,6 +173,32 @@ class Database:
             count += len(ids)
         if count:
             log.warning("requests_lost", count=count, unknown_reason="instance_lost")
+
+
+class Transaction:
+    """One transaction, for a `with` statement: its batch, written and committed at the end, or nothing of it.
+
+    Two methods, not a generator: that, and another one for the connection, took 276 of 3,500 bytecodes that the ledger
+    runs for a request alone.
+    """
+
+    __slots__ = ("_batch", "_database", "_patient")
+
+    _batch: LedgerBatch
+
+    def __init__(self, database: Database, *, patient: bool) -> None:
+        self._database = database
+        self._patient = patient
+
+    def __enter__(self) -> LedgerBatch:
+        self._batch = self._database.begin_transaction(patient=self._patient)
+        return self._batch
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._database.commit(self._batch)
+        else:
+            self._database.give_up(error)
 
 
 def spool_path(database: Path) -> Path:

@@ -69,12 +69,15 @@ class Desk:
         self._owners: dict[str, _Owner | None] = {}  # None: it has neither limits nor budgets
         self._since_ms: int | None = None  # windows that end later are loaded
         self._anybody: tuple[bool, bool] | None = None  # has limits, has budgets
+        self._nobody = False  # has either
         self._bound: dict[tuple[str | None, ...], _Bound] = {}
         self._unsaved: dict[tuple[str | None, ...], _Bound] = {}  # what requests asked for since the last `save`
 
     def load(self, names: Mapping[str, str], since_ms: int, now: datetime) -> None:
         """Who of these has limits or budgets, with the windows that end after `since_ms`. `names`: by owner id, "" if
         it does not matter. `now`: for what is to be saved before more is read."""
+        if self._nobody:
+            return
         if self._since_ms is None or since_ms < self._since_ms:
             self.save(now)
             self.forget()
@@ -93,12 +96,14 @@ class Desk:
         self._owners.clear()
         self._bound.clear()
         self._since_ms = self._anybody = None
+        self._nobody = False
 
     def _read(self, owner_ids: Sequence[str], since_ms: int) -> None:
         self._owners |= dict.fromkeys(owner_ids)
         if self._anybody is None:
             ((limits, budgets),) = self._raw.execute(statements.ANY)
             self._anybody = bool(limits), bool(budgets)
+            self._nobody = not (limits or budgets)
         limits, budgets = self._anybody
         if limits:
             self._read_limits(owner_ids)
@@ -131,7 +136,7 @@ class Desk:
 
     def of(self, *owner_ids: str | None) -> Binding:
         """What binds a request of a key, its team and the gateway. All of them are loaded."""
-        if self._anybody == (False, False):
+        if self._nobody:
             return NOTHING_BINDS
         bound = self._bound.get(owner_ids)
         if bound is None:
@@ -151,6 +156,8 @@ class Desk:
 
     def save(self, now: datetime) -> None:
         """Writes back what changed, and the alerts that follow from it."""
+        if not self._unsaved:
+            return
         owners = dict.fromkeys([owner for bound in self._unsaved.values() for owner in bound.owners])
         self._unsaved.clear()
         changed = [

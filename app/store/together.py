@@ -24,19 +24,29 @@ def write_together(
 
     `besides`: what else is written, behind them. `patient`, and what is raised: see `Database.transaction`.
     """
-    settlements = [(one, one.what) for one in operations if isinstance(one.what, Settlement)]
-    intents = [(one, one.what) for one in operations if isinstance(one.what, Intent)]
-    changes = [(one, one.what) for one in operations if not isinstance(one.what, Settlement | Intent)]
-    results: Results = [(one, None) for one, _ in settlements]
+    results: Results = []
+    settlements: list[Settlement] = []
+    intents: list[Intent] = []
+    asking: list[Operation] = []  # for these
+    others: list[tuple[Operation, Change]] = []
+    for operation in operations:
+        what = operation.what
+        if isinstance(what, Settlement):
+            settlements.append(what)
+            results.append((operation, None))
+        elif isinstance(what, Intent):
+            intents.append(what)
+            asking.append(operation)
+        else:
+            others.append((operation, what))
     with database.transaction(patient=patient) as batch:
         if settlements:
-            batch.settle([settlement for _, settlement in settlements])
-        if changes:
+            batch.settle(settlements)
+        if others:
             with batch.others_write():
-                results += [(one, _changed(database, change)) for one, change in changes]
+                results += [(one, _changed(database, change)) for one, change in others]
         if intents:
-            verdicts = batch.admit([intent for _, intent in intents])
-            results += zip((one for one, _ in intents), verdicts, strict=True)
+            results += zip(asking, batch.admit(intents), strict=True)
         if besides is not None:
             with batch.others_write():
                 besides()

@@ -13,7 +13,7 @@ BOUNDS = (
         "where limits stand is not written",
         "what was spent is still spent behind a restart",
         "app/store/database.py",
-        "                batch.save()\n",
+        "            batch.save()\n",
         "",
         ("tests/store/test_desk.py",),
     ),

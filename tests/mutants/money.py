@@ -213,7 +213,7 @@ MONEY = (
         "what was rolled back is remembered",
         "a ledger that remembers decides as one that forgets",
         "app/store/database.py",
-        "            self._batch = None  # it remembers what was never committed\n",
+        "        self._batch = None  # it remembers what was never committed\n",
         "",
         ("tests/store/test_remembered.py",),
     ),
