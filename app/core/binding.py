@@ -1,7 +1,8 @@
 """All that binds a request: those among its key, its team and the gateway that have limits, taken together.
 
-Made once for each key and asked by each of its requests: what does not change between them is found beforehand. Called
-by `admission` and the store, which loads and saves the standings behind it.
+A `Binding` is made once for each key and asked by each of its requests: what does not change between them is found
+beforehand. `Endings` are made for a transaction, and tell each binding once what ended. Called by `admission` and the
+store, which loads and saves the standings behind it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class Binding:
         self.standings = standings
         self.limited = [one for one in standings if one.limits]
         self.budgets = [budget for one in standings for budget in one.budgets]
+        with_rpm = [one for one in standings if one.limits.rpm is not None]
+        with_tpm = [one for one in standings if one.limits.tpm is not None]
         # The lowest limit first, which is the tightest of those that leave as much.
-        self._with_rpm = sorted([one for one in standings if one.limits.rpm], key=lambda one: one.limits.rpm or 0)
-        self._with_tpm = sorted([one for one in standings if one.limits.tpm], key=lambda one: one.limits.tpm or 0)
+        self._with_rpm = sorted(with_rpm, key=lambda one: one.limits.rpm or 0)
+        self._with_tpm = sorted(with_tpm, key=lambda one: one.limits.tpm or 0)
         self.tpm = self._with_tpm[0].limits.tpm if self._with_tpm else None
         # The windows found last, and between which times each of them is the one to be found.
         self._present: list[tuple[Budget, Window]] = []
@@ -94,7 +97,8 @@ class Binding:
     def allowances(self, left: int | None, now_ms: int) -> Allowances:
         """What the tightest limits leave; of equals the lowest is told, and of these the first.
 
-        `left`: by the tightest budget. Behind `has_room`, which lets go of what is older than a minute.
+        `left`: by the tightest budget. Behind a `has_room` that said yes, or `violations`: these let go of what is
+        older than a minute.
         """
         requests = min(self._with_rpm, key=Standing.requests_left, default=None)
         tokens = min(self._with_tpm, key=Standing.tokens_left, default=None)
@@ -118,7 +122,8 @@ class Endings:
     __slots__ = ("_found",)
 
     def __init__(self) -> None:
-        # By the windows themselves, which nobody else has: a list for each binding, and for each span of time.
+        # By the identity of the list of windows: the same one for requests of a binding in the same windows, a new one
+        # each time where a window is missing. It is held here, or another list could get its identity.
         self._found: dict[int, tuple[Binding, Sequence[tuple[Budget, Window]], int, Ended]] = {}
 
     def of(self, binding: Binding, at_ms: int) -> Ended:
@@ -126,9 +131,10 @@ class Endings:
         windows = binding.windows(at_ms)
         found = self._found.get(id(windows))
         if found is None:
-            found = self._found[id(windows)] = binding, windows, at_ms, Ended(requests=0)
+            found = self._found[id(windows)] = binding, windows, at_ms, Ended()
         return found[3]
 
     def count(self, now_ms: int) -> None:
+        """Tells each binding what ended: once."""
         for binding, _, at_ms, ended in self._found.values():
             binding.end(at_ms, now_ms, ended)

@@ -138,7 +138,7 @@ def client_response_headers(
     crossing: HeaderList = []
     dropped: set[bytes] = set()
     told: list[bytes] = []  # ids of the request
-    for_client = _for_client_of_limits if replace_ratelimit else _for_client
+    for_client = _for_client_beside_ours if replace_ratelimit else _for_client
     for name, value in headers:
         known = for_client(name)
         if known is not None:
@@ -175,8 +175,8 @@ def _for_client(name: bytes) -> bytes | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _for_client_of_limits(name: bytes) -> bytes | None:
-    """The same where the gateway has limits of its own to tell of."""
+def _for_client_beside_ours(name: bytes) -> bytes | None:
+    """The same where our rate headers stand in for the upstream's: those do not cross."""
     known = _for_client(name)
     return None if known is None or known.startswith(_RATELIMIT) else known
 

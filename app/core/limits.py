@@ -40,7 +40,7 @@ class Limits:
 
 @dataclass(slots=True)
 class Ended:
-    """Requests that are closed, as the owners of limits count them: one, or the sums of several."""
+    """The sums of requests that are closed, as the owners of limits count them."""
 
     hold: int = 0  # money and tokens, as they were taken
     tokens_held: int = 0
@@ -48,7 +48,7 @@ class Ended:
     tokens: int = 0
     charged: int = 0  # known costs: what counts where charges do, and where true costs do
     true_cost: int = 0
-    requests: int = 1
+    requests: int = 0
 
     def add(self, hold: int, tokens_held: int, kept: int, tokens: int, reading: Reading) -> None:
         """One more. `reading`: for its cost."""

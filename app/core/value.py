@@ -12,7 +12,9 @@ __all__ = ["Value", "replace"]
 
 
 class Value(msgspec.Struct, frozen=True):
-    """A dataclass in all but name, which nobody changes; each class says `frozen` once more, for the type checker.
+    """Declared like a frozen dataclass, but none: its `replace` is the one above, whose fields no type checker sees.
+
+    Each class says `frozen` once more, for the type checker.
 
     Six fields are made in 60 ns, where a frozen dataclass takes 490, field by field through `object.__setattr__`, and
     one that anybody may change 125 (Python 3.11); and a request makes a dozen.

@@ -85,7 +85,7 @@ class Policy(Value, frozen=True):
     max_output_tokens: int | None = None
     background: bool = False
     store: bool | None = None
-    references: Mapping[str, str] = {}  # ids of stored things, each with who names it
+    references: Mapping[str, str] = {}  # ids of stored things, each with who names it (msgspec makes each its own)
     prompt_tokens: int = 0  # a guess from above
 
 

@@ -86,7 +86,7 @@ class WritingConnection:
         self._identity = None if (there := _stat(path)) is None else _identity(there)
         self._open: tuple[Connection, sqlite3.Connection] | None = None
         self._patient = True  # what the open connection's pragmas say
-        self._begun: tuple[sqlite3.Connection, int]  # over what a transaction was begun, and how old the file was then
+        self._begun: tuple[sqlite3.Connection, int]  # by `begin`: over what, and the file's time just before
         self._begun_behind: int | None = None  # the checkpoint behind which the log has begun anew, by its time
         self._seen: os.stat_result | None = None  # the file just now, for the transaction that is about to begin
         self._version: int | None = None
@@ -110,7 +110,8 @@ class WritingConnection:
         self.raw.execute("PRAGMA temp_store = MEMORY")
 
     def begin(self, *, patient: bool = True) -> None:
-        """`BEGIN IMMEDIATE`; let `commit` or `roll_back` follow. Raises: the driver's errors, `DatabaseGone`.
+        """`BEGIN IMMEDIATE`; let `commit` or `roll_back` follow. Raises: the driver's errors, `DatabaseGone`: then
+        nothing was begun.
 
         If not `patient`, it waits neither for another process's lock nor for a checkpoint, and, where `commits_at_once`
         said so, not for the disk: let a patient one come soon.
@@ -129,13 +130,9 @@ class WritingConnection:
         self._begun = raw, there.st_mtime_ns
 
     def commit(self) -> None:
-        """What was begun. Raises: the driver's errors; then it is rolled back."""
+        """`COMMIT` of what was begun. Raises: the driver's errors; let `roll_back` follow then."""
         raw, behind = self._begun
-        try:
-            raw.execute("COMMIT")
-        except BaseException as error:
-            self.roll_back(error)
-            raise
+        raw.execute("COMMIT")
         self._begun_behind = behind
 
     def commits_at_once(self) -> bool:

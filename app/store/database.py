@@ -59,9 +59,10 @@ class Database:
         """
         return Transaction(self, patient=patient)
 
-    # These three are what a `Transaction` is made of.
+    # These three are what a `Transaction` is made of. Where one of the first two fails, nothing is left begun.
 
     def begin_transaction(self, *, patient: bool) -> LedgerBatch:
+        """What is known already, unless another connection has written."""
         self.connection.begin(patient=patient)
         try:
             batch = self._present_batch()
@@ -73,6 +74,7 @@ class Database:
         return batch
 
     def commit(self, batch: LedgerBatch) -> None:
+        """All that the batch did, and where the owners of limits stand behind it."""
         try:
             batch.save()
             self.connection.commit()
@@ -81,7 +83,7 @@ class Database:
             raise
 
     def give_up(self, error: BaseException) -> None:
-        """Nothing of this transaction is kept."""
+        """Nothing of this transaction is kept. `error`: why."""
         self._batch = None  # it remembers what was never committed
         self.connection.roll_back(error)
 
@@ -101,7 +103,7 @@ class Database:
     def begin(self) -> None:
         """Writes this instance's row, and closes what dead ones left: first with what the spool knows."""
         at = to_ms(self._clock())
-        with self.transaction():
+        with self.transaction():  # its batch remembers nothing yet
             follow_calendar(self.connection.sql, self._zone, self._clock())
         with self.transaction():
             self.connection.sql.execute(

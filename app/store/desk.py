@@ -69,7 +69,7 @@ class Desk:
         self._owners: dict[str, _Owner | None] = {}  # None: it has neither limits nor budgets
         self._since_ms: int | None = None  # windows that end later are loaded
         self._anybody: tuple[bool, bool] | None = None  # has limits, has budgets
-        self._nobody = False  # has either
+        self._nobody = False  # nobody has either, so nothing is looked up
         self._bound: dict[tuple[str | None, ...], _Bound] = {}
         self._unsaved: dict[tuple[str | None, ...], _Bound] = {}  # what requests asked for since the last `save`
 

@@ -51,7 +51,7 @@ class Hot:
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> list[Any]:
         """Runs it over all rows, in their order; what it returns or finds, if it does. Raises: the driver's errors."""
-        if len(rows) == 1:
+        if len(rows) == 1:  # of a request alone: nothing is to be cut or chained
             return list(connection.execute(self._texts[1], rows[0]))
         found: list[Any] = []
         start = 0

@@ -18,7 +18,8 @@ class Operation(msgspec.Struct, eq=False):
     """`result` counts once `answered`: it is the value, or the exception, that its future gets.
 
     `future` is None when nobody asked. `spool_at` (monotonic) is when a settlement stops
-    waiting for the database alone. `waits`: it is still to be written.
+    waiting for the database alone. `waits`: it is still to be written. A struct, as each request makes two;
+    one is no other's equal.
     """
 
     what: Intent | Settlement | Change

@@ -27,7 +27,7 @@ def write_together(
     results: Results = []
     settlements: list[Settlement] = []
     intents: list[Intent] = []
-    asking: list[Operation] = []  # for these
+    asking: list[Operation] = []  # whose these are, in the same order
     others: list[tuple[Operation, Change]] = []
     for operation in operations:
         what = operation.what

@@ -94,7 +94,7 @@ def test_a_request_is_held_for_until_it_ends_wherever_others_fell_meanwhile() ->
 _ENDED = st.tuples(
     st.integers(0, 2),  # whose it was
     st.integers(NOW_MS - 3, NOW_MS + 2),  # when it was created
-    _SMALL,  # its hold, and the tokens that it was taken for
+    st.tuples(_SMALL, _SMALL, _SMALL),  # its hold, the tokens that it was taken for, and its tokens
     st.none() | _SMALL,  # what was charged, and what it cost; None = not known, and its hold is kept
     st.none() | _SMALL,
 )
@@ -102,18 +102,18 @@ _ENDED = st.tuples(
 
 @given(st.lists(_ENDED, max_size=30), st.sampled_from(Billing))
 def test_requests_that_end_together_count_as_one_after_the_other(
-    ended: list[tuple[int, int, int, int | None, int | None]], billing: Billing
+    ended: list[tuple[int, int, tuple[int, int, int], int | None, int | None]], billing: Billing
 ) -> None:
     """On either side of midnight, of keys that share an owner, and where a window is missing."""
     stood = [_two_days(billing) for _ in range(2)]
     (together, together_owners), (singly, singly_owners) = stood
     endings = Endings()
-    for whose, at_ms, hold, charged, true_cost in ended:
+    for whose, at_ms, (hold, taken, tokens), charged, true_cost in ended:
         reading = Reading(true_cost=_cost(true_cost), charged=_cost(charged))
         kept = hold if not reading.cost_known else 0
-        endings.of(together[whose], at_ms).add(hold, hold, kept, hold, reading)
+        endings.of(together[whose], at_ms).add(hold, taken, kept, tokens, reading)
         known = [cost for cost in (charged, true_cost) if cost is not None]
-        one = Ended(hold, hold, kept, hold, known[0] if known else 0, known[-1] if known else 0)
+        one = Ended(hold, taken, kept, tokens, known[0] if known else 0, known[-1] if known else 0, requests=1)
         singly[whose].end(at_ms, NOW_MS + 5, one)
     endings.count(NOW_MS + 5)
     assert together_owners == singly_owners
@@ -195,7 +195,7 @@ def test_nothing_is_counted_for_owners_without_limits() -> None:
     assert binding.has_room(NOW_MS, 0)
     binding.take(NOW_MS, NOW_MS, 1, 0)
     assert not binding.has_room(NOW_MS, 0)
-    binding.end(NOW_MS, NOW_MS, Ended(1, 100, tokens=3))
+    binding.end(NOW_MS, NOW_MS, Ended(1, 100, tokens=3, requests=1))
     assert (poor.running, limited.running, limited.running_tokens, limited.rate.tokens) == (0, 1, 0, 3)
     assert poor.rate.steps == []
 

@@ -169,7 +169,7 @@ def test_limits_are_in_the_way_exactly_when_plain_lists_say_so(
         now_ms += seconds * 1000
         if ending is not None and plain.running:
             taken = plain.running.pop(ending[0] % len(plain.running))
-            standing.end(now_ms, Ended(0, taken, tokens=ending[1]))
+            standing.end(now_ms, Ended(0, taken, tokens=ending[1], requests=1))
             plain.closed.append((now_ms, ending[1]))
         tokens = min(asked, limits.tpm) if limits.tpm is not None else 0
         assert standing.has_room(now_ms, asked) == (not plain.in_the_way(now_ms, asked))
@@ -204,7 +204,7 @@ def test_who_waits_as_told_is_not_refused_for_the_same_reason(
         if not found:
             standing.take(now_ms, tokens)
             if ending is not None:
-                standing.end(now_ms, Ended(0, tokens, tokens=ending[1]))
+                standing.end(now_ms, Ended(0, tokens, tokens=ending[1], requests=1))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_what_the_limits_of_a_minute_leave() -> None:
     standing.take(NOW_MS, 30)
     assert standing.tokens_allowance(NOW_MS) == Allowance(100, 70, 60_000)  # also of what has not ended yet
     standing.take(NOW_MS + 5000, 30)
-    standing.end(NOW_MS + 9000, Ended(0, 30, tokens=50))
+    standing.end(NOW_MS + 9000, Ended(0, 30, tokens=50, requests=1))
     assert standing.requests_allowance(NOW_MS + 9000) == Allowance(3, 1, 56_000)
     assert standing.tokens_allowance(NOW_MS + 9000) == Allowance(100, 20, 60_000)
     standing.limits = Limits(rpm=1, tpm=10)  # lowered: never less than nothing is left

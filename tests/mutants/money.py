@@ -218,6 +218,14 @@ MONEY = (
         ("tests/store/test_remembered.py",),
     ),
     Mutant(
+        "a commit that failed stays open",
+        "nothing settled is lost",
+        "app/store/database.py",
+        "        self.connection.roll_back(error)\n",
+        "",
+        ("tests/store/test_transaction.py",),
+    ),
+    Mutant(
         "a settlement is dropped while the database is away",
         "nothing settled is lost",
         "app/store/writer.py",
