@@ -120,6 +120,9 @@ class WritingConnection:
         if there is None or _identity(there) != self._identity:
             raise DatabaseGone(f"{self._path} was moved, removed or replaced; put it back, or restart")
         raw = self.raw
+        if raw.in_transaction:  # an error that came between two lines of this left it open: nobody knows what it holds
+            self.close()
+            raw = self.raw
         if patient is not self._patient:
             self._set_patience(raw, patient=patient)
         try:

@@ -56,3 +56,12 @@ async def test_a_transaction_that_fails_is_undone_and_the_next_one_commits(
         with at_work.database.transaction() as batch:
             batch.settle([settled(at_work.running.request_id, "0.02")])
     assert await ledger.budgets(at_work.holder) == {"day": ("0.02", "0.00"), "total": ("0.02", "0.00")}
+
+
+async def test_what_was_left_open_is_not_gone_on_with(ledger: LimitedLedger) -> None:
+    """An exception between two lines, that no `except` sees: what was done before is neither kept nor remembered."""
+    async with writing(ledger) as at_work:
+        at_work.database.begin_transaction(patient=True).settle([settled(at_work.running.request_id, "0.03")])
+        with at_work.database.transaction() as batch:
+            batch.settle([settled(at_work.running.request_id, "0.02")])
+    assert await ledger.budgets(at_work.holder) == {"day": ("0.02", "0.00"), "total": ("0.02", "0.00")}
