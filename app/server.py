@@ -12,12 +12,12 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 
+from app.core.value import Value
 from app.main import Gateway
 from app.proxy.guard import GuardProtocol, Limits, Places, guard_protocol
 from app.proxy.guard.limits import HEAD_SECONDS_MAX
@@ -45,8 +45,7 @@ COMMAND_WAIT_SECONDS = 10
 log = get_logger("server")
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Value, frozen=True):
     """What `on_ready` is told once connections are taken."""
 
     gateway: Gateway

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from app.core.alerts import Alert, AlertKind, AlertRecord, Destination, Destinat
 from app.core.audit import THE_GATEWAY, Action, Actor
 from app.core.clock import now, to_ms
 from app.core.ids import new_id
+from app.core.value import Value
 from app.core.views import Page
 from app.core.webhooks import secret_text
 from app.settings import SettingsError
@@ -72,8 +72,7 @@ class SigningSecrets(Protocol):
     def of(self, destination_id: str) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Value, frozen=True):
     """How a test went."""
 
     delivered: bool

@@ -7,7 +7,6 @@ request's own row stays as it was closed, and so do the sums of closed months.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import NoReturn
 from zoneinfo import ZoneInfo
@@ -18,6 +17,7 @@ from app.core.audit import THE_GATEWAY, Actor
 from app.core.clock import format_time, now
 from app.core.money import COST_USD_MAX, PICODOLLARS_PER_USD, charged_from, format_usd, parse_usd
 from app.core.records import Cost
+from app.core.value import replace
 from app.core.views import RequestFilter, Resolution, ResolutionReport
 from app.store import resolve
 from app.store.audit import resolve_audited

@@ -7,7 +7,6 @@ Errors are `accounts.errors`, as sentences that say what to write instead.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -28,6 +27,7 @@ from app.core.keys import TeamSecret, hash_secret, known_secret, new_secret, par
 from app.core.limits import GATEWAY
 from app.core.owners import BudgetRecord, KeyChange, KeyFilter, KeyRecord, LimitsChange, NewKey, TeamRecord
 from app.core.records import KeyState
+from app.core.value import Value
 from app.core.views import Page
 from app.store import changes, queries
 from app.store.audit import KEY, TEAM, WHOLE_GATEWAY, Deed, audited
@@ -39,8 +39,7 @@ NO_CHANGE = LimitsChange()
 CACHED_SECRETS_MAX = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(Value, frozen=True):
     """A secret that is known; whether its key may be used is decided at admission."""
 
     key_id: str

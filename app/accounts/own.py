@@ -7,7 +7,6 @@ belongs to another is as absent as what never was. Called by the routes of key h
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from app.accounts.errors import BadValue
@@ -16,6 +15,7 @@ from app.accounts.reports import Reports
 from app.core.bounds import KeyStanding
 from app.core.clock import now
 from app.core.refused import RefusalFilter, RefusalRecord, RefusalReport
+from app.core.value import replace
 from app.core.views import GroupBy, Page, RequestFilter, RequestRecord, UsageReport
 from app.core.windows import Period
 from app.store import standing

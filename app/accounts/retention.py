@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from app.core.clock import now
+from app.core.value import Value
 from app.store.letting_go import ROWS_AT_ONCE, is_as_sealed, let_go, write_seal
 from app.store.port import LedgerUnavailable, SpanChanged, Store
 from app.store.sealing import PIECE_ROWS, Due, Sealing, next_due
@@ -29,8 +29,7 @@ log = get_logger("retention")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Value, frozen=True):
     """How much is done at once, and how long nothing is done in between."""
 
     piece_rows: int = PIECE_ROWS  # read over one snapshot

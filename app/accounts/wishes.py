@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 
 from app.accounts.errors import BadName, BadValue
 from app.core.budgets import Budget, parse_budget
 from app.core.limits import Limits
 from app.core.owners import UNSET, KeyChange, LimitsChange, NewKey
+from app.core.value import replace
 from app.core.views import PAGE_MAX
 
 NAME_CHARACTERS_MAX = 64

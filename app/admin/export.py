@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -25,6 +24,7 @@ from app.admin.summary import SummaryShape, Tally
 from app.core.errors import bad_request
 from app.core.holds import Billing
 from app.core.ids import new_id
+from app.core.value import Value
 
 EXPORT_ID_HEADER = "x-irg-export-id"
 
@@ -32,8 +32,7 @@ EXPORT_ID_HEADER = "x-irg-export-id"
 SUMMARIES_KEPT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(Value, frozen=True):
     """How entries become bytes; `begin` and `end` may add some of their own."""
 
     media_type: str

@@ -15,13 +15,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from app.cli.frame import Failure, at_work, without_consoles
+from app.core.value import Value
 
 if TYPE_CHECKING:
     from app.server import Ready
@@ -36,8 +36,7 @@ LOG_NAME = "demo.log"
 _GRACE_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
+class Demo(Value, frozen=True):
     """What is told when the demo is ready."""
 
     url: str

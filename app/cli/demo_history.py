@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from app.core.ids import new_id
 from app.core.money import charged_from, parse_cost
 from app.core.owners import NewKey
 from app.core.records import Intent, Outcome, Reading, Settlement, TokenUsage
+from app.core.value import Value
 from app.core.verdict import Break, judge
 from app.simulator.amounts import plain
 from app.simulator.prices import price_of
@@ -29,8 +29,7 @@ DAYS = 24
 _SEED = 20261123
 
 
-@dataclass(frozen=True, slots=True)
-class Habit:
+class Habit(Value, frozen=True):
     """How a key is used: requests on a working day, at these hours (UTC), with these models."""
 
     name: str

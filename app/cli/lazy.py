@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from app.core.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Lazy:
+
+class Lazy(Value, frozen=True):
     """Where a command is (`module:name`, a function or a `typer.Typer`) and what it is for."""
 
     target: str

@@ -9,13 +9,13 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from app.core.value import Value
 
 _PLACE = re.compile("<([A-Z_]+)>")
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Value, frozen=True):
     """What a client is told."""
 
     base_url: str  # http://HOST/v1/openai
@@ -23,8 +23,7 @@ class Access:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Snippet:
+class Snippet(Value, frozen=True):
     """`quote` writes a value as the language writes a string."""
 
     summary: str

@@ -8,7 +8,6 @@ refusals: who asks, for what, a spent budget (no waiting helps), then whatever t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.core.binding import Binding
@@ -17,12 +16,12 @@ from app.core.ids import looks_like_id
 from app.core.limits import Violation
 from app.core.patterns import model_allowed
 from app.core.records import Admitted, Intent, KeyState, Maker, RefusalReason, Refused
+from app.core.value import Value
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFacts:
+class KeyFacts(Value, frozen=True):
     """What admission needs to know of a key and of the secret that was shown."""
 
     id: str

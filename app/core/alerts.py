@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.core.value import Value
+
 
 class AlertKind(StrEnum):
     """What can have happened. The ledger keeps it as text, so that an older version can show a newer one's alerts."""
@@ -48,16 +50,14 @@ class Destination:
         return shown_address(self.address)
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Value, frozen=True):
     id: str  # alr_<ulid>
     at: datetime
     kind: str
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryRecord:
+class DeliveryRecord(Value, frozen=True):
     """How an alert fares at one destination: arrived, given up, or to be tried at `next_at`; exactly one is set."""
 
     destination: str  # its name, also of one that was removed
@@ -68,14 +68,12 @@ class DeliveryRecord:
     error: str | None  # why the last attempt failed
 
 
-@dataclass(frozen=True, slots=True)
-class AlertRecord:
+class AlertRecord(Value, frozen=True):
     alert: Alert
     deliveries: tuple[DeliveryRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Value, frozen=True):
     """An alert that is to be sent to a destination now, after so many attempts that failed."""
 
     alert: Alert
@@ -83,8 +81,7 @@ class Due:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Value, frozen=True):
     """One that was made: it arrived (no error), is to be repeated at `next_at`, or was the last (an error alone)."""
 
     alert_id: str

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from app.core.value import Value
+
 ACTOR_CHARACTERS_MAX = 64
 
 # An admin who does not say who it is.
@@ -28,8 +30,7 @@ class Via(StrEnum):
     GATEWAY = "gateway"  # the gateway by itself
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(Value, frozen=True):
     name: str
     via: Via
 
@@ -73,8 +74,7 @@ class Action(StrEnum):
 NOUNS: Final = tuple(dict.fromkeys(action.noun for action in Action))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Value, frozen=True):
     """What was changed, under the name that it had then."""
 
     kind: str
@@ -82,8 +82,7 @@ class Target:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
+class AuditRecord(Value, frozen=True):
     """One entry. `before` and `after` hold the fields that differ; None = it was not there, or is no more.
 
     `action` is text: a newer version may have written others than this one knows.
@@ -98,8 +97,7 @@ class AuditRecord:
     after: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
+class AuditFilter(Value, frozen=True):
     """All given conditions hold; `from_at` ≤ at < `to_at`."""
 
     target: str | None = None  # an id, or a name that it has or had

@@ -5,21 +5,19 @@ Plain frozen values, as in `owners`, of which these are the key holder's side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.owners import BudgetRecord, KeyRecord
 from app.core.records import RefusalReason, Scope
+from app.core.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class BoundBudget:
+class BoundBudget(Value, frozen=True):
     scope: Scope
     budget: BudgetRecord
 
 
-@dataclass(frozen=True, slots=True)
-class BoundLimit:
+class BoundLimit(Value, frozen=True):
     """A limit per minute, or of what runs at once. `kind`: the reason that it refuses with."""
 
     scope: Scope
@@ -33,8 +31,7 @@ class BoundLimit:
         return max(0, self.limit - self.used)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyStanding:
+class KeyStanding(Value, frozen=True):
     """A key, and where all that binds it stands: its own first, then its team's, then the gateway's."""
 
     key: KeyRecord

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from app.core.clock import from_ms, to_ms
 from app.core.money import format_usd, parse_usd
+from app.core.value import Value
 from app.core.windows import day_of, day_start
 
 # Before and after every request there is: the edges of a budget without a period.
@@ -43,8 +43,7 @@ LONGEST_MS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Value, frozen=True):
     amount_picodollars: int
     period: BudgetPeriod
 
@@ -52,8 +51,7 @@ class Budget:
         return f"{format_usd(self.amount_picodollars)}/{self.period}"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Value, frozen=True):
     """`starts_at_ms` ≤ t < `ends_at_ms`."""
 
     starts_at_ms: int

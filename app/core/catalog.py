@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.core.document import Number
 from app.core.patterns import model_allowed
 from app.core.prices import read_prices
 from app.core.records import Prices
+from app.core.value import Value, plain
 
 ID_CHARACTERS_MAX = 200
 _LISTS = ("data", "models")
 _TIME_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Value, frozen=True):
     id: str
     created: int  # seconds since 1970; 0 = the upstream does not say
     owned_by: str
@@ -68,7 +67,7 @@ def openai_list(models: Iterable[Model]) -> dict[str, Any]:
 
 def dump(models: Iterable[Model]) -> str:
     """For the database; `load` reads it."""
-    return json.dumps([asdict(model) for model in models])
+    return json.dumps([plain(model) for model in models])
 
 
 def load(text: str) -> tuple[Model, ...]:

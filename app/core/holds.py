@@ -9,7 +9,6 @@ transaction that admits or settles.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
 
 from app.core.money import CHARGE_STEP_PICODOLLARS
@@ -38,8 +37,7 @@ class Billing(StrEnum):
     TRUE_COST = "true_cost"
 
 
-@dataclass(frozen=True, slots=True)
-class Counting:
+class Counting(Value, frozen=True):
     """How a cost becomes what a budget has spent. `unknown_keeps_hold`: an unknown cost counts as its hold."""
 
     billing: Billing = Billing.CHARGED

@@ -16,6 +16,7 @@ from app.core.holds import Billing, counted
 from app.core.money import SUM_MAX
 from app.core.rates import MINUTE_MS, Rate
 from app.core.records import Allowance, LimitHit, Reading, RefusalReason, Scope
+from app.core.value import Value
 
 GATEWAY = "gateway"
 
@@ -26,8 +27,7 @@ HELD_RETRY_MS = 2000
 CONCURRENCY_RETRY_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """None = no such limit."""
 
     rpm: int | None = None
@@ -109,8 +109,7 @@ class BudgetStanding:
         return next((one for one in self.windows if one.span.holds(at_ms)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Value, frozen=True):
     """A limit that does not allow a request. `retry_after_ms` None: waiting a little does not help."""
 
     reason: RefusalReason

@@ -5,7 +5,6 @@ Plain frozen values, as in `views`. Money is an integer of 10⁻¹² USD; times 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final, Literal
@@ -13,6 +12,7 @@ from typing import Final, Literal
 from app.core.budgets import Budget, BudgetPeriod
 from app.core.limits import Limits
 from app.core.records import KeyState
+from app.core.value import Value
 
 
 class Unset(Enum):
@@ -27,8 +27,7 @@ UnsetType = Literal[Unset.UNSET]
 NO_LIMITS: Final = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRecord:
+class BudgetRecord(Value, frozen=True):
     """A budget and where it stands in its present window."""
 
     amount_picodollars: int
@@ -44,8 +43,7 @@ class BudgetRecord:
         return self.amount_picodollars - self.spent_picodollars - self.held_picodollars
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(Value, frozen=True):
     """A team key as everybody may see it; the secret is in nobody's hands but its holder's."""
 
     id: str
@@ -62,8 +60,7 @@ class KeyRecord:
     limits: Limits = NO_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(Value, frozen=True):
     name: str
     team: str | None = None  # name or id
     models: tuple[str, ...] = ()
@@ -73,8 +70,7 @@ class NewKey:
     limits: Limits = NO_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
-class LimitsChange:
+class LimitsChange(Value, frozen=True):
     """Fields left UNSET stay as they are; None takes a limit away. `budgets` replaces all there are."""
 
     budgets: tuple[Budget, ...] | UnsetType = UNSET
@@ -90,8 +86,7 @@ class LimitsChange:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class KeyChange:
+class KeyChange(Value, frozen=True):
     """Fields left UNSET stay as they are; None takes a team or an expiry away."""
 
     name: str | UnsetType = UNSET
@@ -102,14 +97,12 @@ class KeyChange:
     limits: LimitsChange = LimitsChange()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFilter:
+class KeyFilter(Value, frozen=True):
     team: str | None = None  # name or id
     state: KeyState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TeamRecord:
+class TeamRecord(Value, frozen=True):
     id: str
     name: str
     created_at: datetime

@@ -6,7 +6,6 @@ Plain frozen values; no behaviour beyond what their fields say. Money is an inte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -85,8 +84,7 @@ class Reading(Value, frozen=True):
         return self.true_cost is not None or self.charged is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(Value, frozen=True):
     """What a model's tokens cost, in 10⁻¹² USD each."""
 
     prompt_picodollars: int
@@ -103,8 +101,7 @@ class Asked(Value, frozen=True):
     default_picodollars: int = 0  # what is held when nothing else is known
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceRules:
+class ReferenceRules(Value, frozen=True):
     """What a request may refer to beside what its own key made."""
 
     of_team: bool = False  # what any key made while it belonged to the team that this key belongs to
@@ -114,8 +111,7 @@ class ReferenceRules:
 OWN_ALONE = ReferenceRules()
 
 
-@dataclass(frozen=True, slots=True)
-class Maker:
+class Maker(Value, frozen=True):
     """The key that made something, and the team to which it then belonged."""
 
     key_id: str
@@ -189,8 +185,7 @@ class Admitted(Value, frozen=True):
     allowances: Allowances = NO_ALLOWANCES
 
 
-@dataclass(frozen=True, slots=True)
-class LimitHit:
+class LimitHit(Value, frozen=True):
     """The limit that refuses a request. Money in 10⁻¹² USD, for budgets alone; `limit` for all others."""
 
     scope: Scope
@@ -204,8 +199,7 @@ class LimitHit:
     resets_at: datetime | None = None  # None = it never does
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Value, frozen=True):
     """The intent left no row and must not be forwarded."""
 
     reason: RefusalReason

@@ -5,15 +5,14 @@ Plain frozen values, as in `views`. A refusal stands for no money: nothing was f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from app.core.records import LimitHit, RefusalReason
+from app.core.value import Value
 from app.core.views import Page
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalRecord:
+class RefusalRecord(Value, frozen=True):
     """`key` and `team` are names as they are now; the team is the one that the key belongs to now."""
 
     id: str  # the request's: what its client was told as x-irg-request-id
@@ -29,8 +28,7 @@ class RefusalRecord:
     reference: str | None = None  # the response that it referred to, and may not
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalFilter:
+class RefusalFilter(Value, frozen=True):
     """All given conditions hold; `from_at` ≤ at < `to_at`."""
 
     key: str | None = None  # name or id
@@ -47,8 +45,7 @@ class RefusalFilter:
         return self.model is None and self.ident is None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalCount:
+class RefusalCount(Value, frozen=True):
     """How many requests of a key were refused for one reason."""
 
     key: str
@@ -57,8 +54,7 @@ class RefusalCount:
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalCounts:
+class RefusalCounts(Value, frozen=True):
     """Counts of a span, widened to whole quarters of an hour; None = without such an edge."""
 
     from_at: datetime | None
@@ -70,8 +66,7 @@ class RefusalCounts:
         return sum(one.refused for one in self.counts)
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalReport:
+class RefusalReport(Value, frozen=True):
     """A page of what is still held, and the counts of all there ever were; None = they cannot tell."""
 
     page: Page[RefusalRecord]

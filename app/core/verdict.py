@@ -8,8 +8,6 @@ timeout may still be billed), 2026.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from app.core.records import Outcome, Reading, State
 from app.core.value import Value
 
@@ -20,8 +18,7 @@ class Verdict(Value, frozen=True):
     unknown_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(Value, frozen=True):
     """What cut an exchange short. `reason` is the ledger's word for it; `sent` as in `UpstreamError`."""
 
     reason: str

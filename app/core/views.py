@@ -8,12 +8,12 @@ No behaviour, no shape of JSON: that is the control plane's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from app.core.records import Outcome, State, TokenUsage
+from app.core.value import Value
 
 T = TypeVar("T")
 
@@ -22,8 +22,7 @@ T = TypeVar("T")
 PAGE_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(Value, Generic[T], frozen=True):
     """One page of a list; `next` is the cursor of the following one, None at the end.
 
     `let_go_before`: of what was asked for, requests made before it may be missing, since their rows were let go of.
@@ -37,8 +36,7 @@ class Page(Generic[T]):
 # --- requests ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Value, frozen=True):
     """An unknown cost was settled by a person: the newest word on it."""
 
     at: datetime
@@ -46,8 +44,7 @@ class Resolved:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(Value, frozen=True):
     """One ledger entry. `key` and `team` are names as they are now; the team is the one at admission.
 
     With `resolved`, state and costs are what a person settled; `unknown_reason` tells why that was needed.
@@ -76,7 +73,7 @@ class RequestRecord:
     charged_derived: bool = False
     charge_mismatch: bool = False
     unknown_reason: str | None = None
-    usage: TokenUsage = field(default_factory=TokenUsage)
+    usage: TokenUsage = TokenUsage()
     response_id: str | None = None
     upstream_request_id: str | None = None
     ttfb_ms: int | None = None
@@ -86,8 +83,7 @@ class RequestRecord:
     resolved: Resolved | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AdjustmentRecord:
+class AdjustmentRecord(Value, frozen=True):
     """A cost settled in a later month than its request's: it counts at `at`. Costs are differences."""
 
     id: str
@@ -105,8 +101,7 @@ class AdjustmentRecord:
     resolved: Resolved
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFilter:
+class RequestFilter(Value, frozen=True):
     """All given conditions hold; `from_at` ≤ created_at < `to_at`. Costs are true costs, as they are now."""
 
     key: str | None = None  # name or id
@@ -124,8 +119,7 @@ class RequestFilter:
     ident: str | None = None  # how its id, its response's or the upstream's request id begins
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Value, frozen=True):
     """What a person says about unknown costs: the same for each request."""
 
     true_cost_picodollars: int
@@ -136,8 +130,7 @@ class Resolution:
     again: bool = False  # what was resolved before may be resolved anew
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Value, frozen=True):
     """The books' sums of all time: lower bounds when costs are unknown."""
 
     true_cost_picodollars: int
@@ -146,8 +139,7 @@ class Sums:
     charged_unknown: int
 
 
-@dataclass(frozen=True, slots=True)
-class ResolutionReport:
+class ResolutionReport(Value, frozen=True):
     """What a resolution does, or, as a preview, would do."""
 
     preview: bool
@@ -169,8 +161,7 @@ class GroupBy(StrEnum):
     TAG = "tag"
 
 
-@dataclass(frozen=True, slots=True)
-class UsageTotals:
+class UsageTotals(Value, frozen=True):
     """Sums over requests, and over adjustments of earlier months' requests.
 
     The two costs are sums of what is known: lower bounds when `true_cost_unknown` or
@@ -195,8 +186,7 @@ class UsageTotals:
     adjustments: int = 0  # costs of earlier months' requests, settled in this period; they are in the sums
 
 
-@dataclass(frozen=True, slots=True)
-class UsageGroup:
+class UsageGroup(Value, frozen=True):
     """One entry each per dimension asked for."""
 
     labels: tuple[str | None, ...]  # key or team name, model, day (2026-11-22), tag; None = requests without one
@@ -204,8 +194,7 @@ class UsageGroup:
     totals: UsageTotals
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReport:
+class UsageReport(Value, frozen=True):
     """`groups` by label; by tag a request counts under each of its tags, in `total` once."""
 
     from_at: datetime
@@ -216,18 +205,16 @@ class UsageReport:
     timezone: str = "UTC"  # whose days these are (IANA)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Value, frozen=True):
     """One thing that does not add up."""
 
     what: str  # "rollup", "rollup by day", what a search should find, or the broken rule of a row, in words
     where: Mapping[str, str]  # the roll-up's key, the request's id, or the `closed_seq` of one that is not there
-    expected: Mapping[str, int] = field(default_factory=dict)  # recomputed from the rows
-    found: Mapping[str, int] = field(default_factory=dict)  # what the roll-up says
+    expected: Mapping[str, int] = {}  # recomputed from the rows
+    found: Mapping[str, int] = {}  # what the roll-up says
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Value, frozen=True):
     ok: bool
     rows: int  # that are there
     differences: tuple[Difference, ...] = ()

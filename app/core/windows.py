@@ -12,11 +12,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from app.core.clock import parse_time
+from app.core.value import Value
 
 BUCKET_SECONDS = 15 * 60
 _BUCKET = timedelta(seconds=BUCKET_SECONDS)
@@ -29,8 +29,7 @@ _LAST = re.compile(r"([1-9][0-9]{0,4})([hdw])")
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Value, frozen=True):
     """`from_at` ≤ t < `to_at`, both aware UTC and on bucket edges."""
 
     from_at: datetime

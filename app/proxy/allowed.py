@@ -6,14 +6,12 @@ judge (`core.admission`), in the transaction that admits the request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from app.core.errors import bad_request
+from app.core.value import Value
 from app.proxy.policy import Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Value, frozen=True):
     """What passes only where the operator lets it."""
 
     conversations: bool = False

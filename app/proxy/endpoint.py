@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from app.accounts.keyring import Identified, Keyring
@@ -34,7 +33,7 @@ from app.core.errors import (
 )
 from app.core.records import Intent, Outcome, Reading, ReferenceRules
 from app.core.tap import Tap, open_tap
-from app.core.value import replace
+from app.core.value import Value, replace
 from app.core.verdict import Break
 from app.proxy.allowed import Allowed, check_policy
 from app.proxy.answer_head import response_headers
@@ -57,8 +56,7 @@ PATHS = frozenset({b"/v1/openai/responses", b"/v1/responses"})
 log = get_logger("proxy")
 
 
-@dataclass(frozen=True, slots=True)
-class ProxySettings:
+class ProxySettings(Value, frozen=True):
     """What the hot path needs of the settings, as plain values."""
 
     base_url: str

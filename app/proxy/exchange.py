@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from app.accounts.ledger import Ledger
@@ -20,7 +19,7 @@ from app.core.errors import ApiError, invalid_api_key, model_not_allowed, respon
 from app.core.ids import new_id
 from app.core.records import Admitted, Intent, Outcome, Reading, RefusalReason, Refused, Settlement
 from app.core.refusals import limit_error
-from app.core.value import replace
+from app.core.value import Value, replace
 from app.core.verdict import Break, Verdict, judge
 from app.proxy.guard import Connection
 from app.proxy.inflight import Inflight
@@ -48,8 +47,7 @@ BREAK_REASONS: dict[Fault, str] = {
 ABORT_LINGER_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClientGone:
+class ClientGone(Value, frozen=True):
     """What happens when a client leaves: `drain` reads on for so long, else the upstream is cut at once."""
 
     drain: bool

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from app.core.value import Value
 from app.settings import checks
 
 if TYPE_CHECKING:
     from app.settings.model import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Value, frozen=True):
     """Two settings that are fine alone and not together. `fields[0]` is the one to name first."""
 
     fields: tuple[str, ...]

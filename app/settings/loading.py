@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from app.core.value import Value
 from app.settings import doors
 from app.settings.admin_token import token_path
 from app.settings.alerts_secret import secret_path
@@ -30,8 +30,7 @@ SHORT_KEY_CHARACTERS = 20
 _SECRETS = ("imagerouter_api_key", "admin_token", "key")
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Value, frozen=True):
     settings: Settings
     origins: Mapping[str, str]  # field (and "config") → where its value was set; "default" otherwise
     warnings: tuple[str, ...] = ()

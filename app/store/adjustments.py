@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, literal_
 from app.core.clock import from_ms
 from app.core.ids import id_floor
 from app.core.records import State
+from app.core.value import replace
 from app.core.views import AdjustmentRecord, RequestRecord, Resolved
 from app.store.rows import text_list
 from app.store.schema import adjustments, keys, teams

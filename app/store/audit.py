@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
@@ -24,6 +23,7 @@ from app.core.limits import GATEWAY, Limits
 from app.core.money import format_usd
 from app.core.owners import BudgetRecord, KeyRecord, TeamRecord
 from app.core.records import State
+from app.core.value import Value
 from app.core.views import RequestFilter, Resolution, ResolutionReport
 from app.store.alerts import find_destination
 from app.store.queries import find_key, find_team, gateway_budgets
@@ -38,8 +38,7 @@ Facts = Mapping[str, Any]
 IDS_TOLD = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Subject(Generic[R]):
+class Subject(Value, Generic[R], frozen=True):
     """A kind of thing that is changed: how one is found, which it is, and what is told of it."""
 
     find: Callable[[Connection, str, datetime], R]
@@ -47,8 +46,7 @@ class Subject(Generic[R]):
     facts: Callable[[R], Facts]
 
 
-@dataclass(frozen=True, slots=True)
-class Deed(Generic[R]):
+class Deed(Value, Generic[R], frozen=True):
     """Who does what. `ref`: to which one (a name or an id), unless it is made by this.
 
     `told`: what the record does not show afterwards.
@@ -59,7 +57,7 @@ class Deed(Generic[R]):
     subject: Subject[R]
     at: datetime
     ref: str = ""
-    told: Facts = field(default_factory=dict)
+    told: Facts = {}  # noqa: RUF012 - msgspec makes each its own
 
 
 def audited(change: Callable[..., R], deed: Deed[R]) -> Callable[..., R]:

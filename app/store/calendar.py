@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -18,12 +17,12 @@ from sqlalchemy import Connection, Select, delete, func, insert, literal, select
 
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Counting
+from app.core.value import Value
 from app.core.windows import Period, day_of, day_start, days
 from app.store.schema import USAGE_KEY, USAGE_MONEY, USAGE_SUMS, bounded_sum, calendar, usage, usage_days
 
 
-@dataclass(frozen=True, slots=True)
-class Calendar:
+class Calendar(Value, frozen=True):
     """What time it is, whose days are meant, and which cost counts in their budgets: the same for a whole store."""
 
     clock: Callable[[], datetime]

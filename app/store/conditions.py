@@ -7,7 +7,6 @@ A test never uses an index (its columns carry a `+`, SQLite's way to say so): wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -27,6 +26,7 @@ from sqlalchemy import (
 
 from app.core.patterns import model_allowed
 from app.core.records import Outcome, State
+from app.core.value import Value, replace
 from app.core.views import RequestFilter
 from app.store.port import RowMissing
 from app.store.queries import named, team_id_of
@@ -43,8 +43,7 @@ ID_LAST = "\U0010ffff"
 Test = ColumnElement[bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Value, frozen=True):
     """`drives` (index ranges) and `scattered` together hold its rows, and perhaps others; neither = no index helps.
 
     `streams`: index ranges that hold just its rows, each in the order of ids; none = it has no such.

@@ -20,6 +20,7 @@ from app.core.holds import Billing
 from app.core.limits import GATEWAY, BudgetStanding, Limits, Standing, Window
 from app.core.rates import Rate
 from app.core.records import Scope
+from app.core.value import Value
 from app.store import limit_statements as statements
 from app.store.hot import raw_of
 from app.store.occasions import budget_alerts
@@ -52,8 +53,7 @@ class _Owner:
     row: list[object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
+class _Bound(Value, frozen=True):
     """Several owners together, as requests ask for them."""
 
     binding: Binding

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -21,6 +20,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
 from app.core.limits import GATEWAY, Limits, Window
 from app.core.owners import BudgetRecord
+from app.core.value import Value
 from app.store.calendar import days_made
 from app.store.desk import Desk, standing_spans
 from app.store.occasions import budget_alerts
@@ -71,8 +71,7 @@ def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datet
     connection.execute(insert(limits).values(values | state))
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedCost:
+class ResolvedCost(Value, frozen=True):
     """What a person's word changes for the budgets of a request. Costs are differences."""
 
     key_id: str

@@ -9,9 +9,9 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from app.core.value import Value
 from app.store.port import StoreLocked
 
 _CONTENT_BYTES = 4096
@@ -19,8 +19,7 @@ _TRIES = 5
 _PAUSE_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Value, frozen=True):
     """Who holds a database; pid 0 = not told (yet). A command has no `socket` and `url`."""
 
     pid: int

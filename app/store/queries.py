@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.limits import GATEWAY
 from app.core.owners import NO_LIMITS, BudgetRecord, KeyFilter, KeyRecord, TeamRecord
 from app.core.records import KeyState, Outcome, State, TokenUsage
+from app.core.value import replace
 from app.core.views import Page, RequestRecord
 from app.store.adjustments import adjustments_of, resolved_record
 from app.store.limits import budgets_of, limits_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +18,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.patterns import model_allowed
 from app.core.records import LimitHit, RefusalReason, Scope
 from app.core.refused import RefusalCount, RefusalCounts, RefusalFilter, RefusalRecord, RefusalReport
+from app.core.value import replace
 from app.core.views import Page
 from app.core.windows import BUCKET_SECONDS, bucket_start
 from app.store.conditions import ID_LAST, among, key_id_of

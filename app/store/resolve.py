@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +20,7 @@ from app.core.clock import to_ms
 from app.core.ids import new_id
 from app.core.money import PICODOLLARS_PER_USD
 from app.core.records import State, TokenUsage
+from app.core.value import Value, replace
 from app.core.views import GroupBy, RequestFilter, RequestRecord, Resolution, ResolutionReport, Resolved, Sums
 from app.core.windows import Period, bucket_start, day_of, day_start, month_of
 from app.store import statements
@@ -49,8 +49,7 @@ _ALWAYS = Period(datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=U
 _Owner = tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Value, frozen=True):
     """What a resolution does to one request."""
 
     record: RequestRecord  # as it is before

@@ -8,13 +8,13 @@ Called by the proof of the books (`verify`, `verify_seals`) and by what seals th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, select
 
 from app.core.clock import from_ms
 from app.core.ids import id_floor
+from app.core.value import Value
 from app.core.windows import BUCKET_SECONDS
 from app.store.schema import USAGE_KEY, USAGE_MONEY, USAGE_SUMS, adjustments, bounded_sum, requests, usage
 
@@ -32,8 +32,7 @@ _table = requests.c
 closed_seq: ColumnElement[int] = literal_column("+requests.closed_seq")
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Value, frozen=True):
     """Milliseconds, on edges of buckets; None = without an end."""
 
     start_ms: int

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +18,7 @@ from sqlalchemy import Connection, func, literal, literal_column, select
 
 from app.core.budgets import BudgetPeriod, Span, clipped, span_of
 from app.core.clock import from_ms, to_ms
+from app.core.value import Value
 from app.core.views import Difference
 from app.core.windows import month_of
 from app.store.queries import last_closed_seq
@@ -42,8 +42,7 @@ from app.store.verify import DIFFERENCES_MAX, breaches, line_differences
 PIECE_ROWS = 5_000
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Value, frozen=True):
     """A span that is to be sealed: its closed rows behind `after_seq` up to `through_seq`."""
 
     from_ms: int
@@ -56,8 +55,7 @@ class Due:
     before: str | None  # what the seal before this one says of the roll-ups
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Value, frozen=True):
     """A seal that is to be written."""
 
     due: Due

@@ -8,7 +8,6 @@ Called by whatever reads rows that may be gone; made in `sealing` and `letting_g
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,13 +16,13 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal_col
 
 from app.core.clock import from_ms, to_ms
 from app.core.ids import id_floor, id_time
+from app.core.value import Value
 from app.core.views import RequestRecord
 from app.store.schema import Whole, requests
 from app.store.schema_seals import seals
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Value, frozen=True):
     """One seal, without its sums. Times in milliseconds; rows closed behind `after_seq` up to `through_seq`."""
 
     from_ms: int
@@ -48,8 +47,7 @@ class Seal:
         yield literal_column("+requests.closed_seq", Whole).between(self.after_seq + 1, self.through_seq)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value, frozen=True):
     """A shorter span of a seal, with its rows."""
 
     from_ms: int

@@ -9,7 +9,6 @@ whoever asks goes on from there. So an answer takes the same time however long t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -18,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, union
 
 from app.core.clock import from_ms
 from app.core.ids import id_floor
+from app.core.value import Value, replace
 from app.core.views import Page, RequestFilter, RequestRecord
 from app.store.conditions import Condition, conditions_of
 from app.store.queries import request_records, requests_with_names
@@ -25,8 +25,7 @@ from app.store.schema import requests
 from app.store.seals import missing_before
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(Value, frozen=True):
     """How many rows are looked at for one page."""
 
     few_rows: int = 4_000  # a condition that so many rows meet at most is looked at row by row
@@ -42,8 +41,7 @@ _LOOKUP_ROWS = 500
 _id = requests.c.id
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
+class _Search(Value, frozen=True):
     """One page wanted. `lower` ≤ id < `upper`."""
 
     connection: Connection

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
@@ -20,6 +19,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.ids import id_floor
 from app.core.money import PICODOLLARS_PER_USD
 from app.core.records import State
+from app.core.value import Value, replace
 from app.core.views import GroupBy, UsageGroup, UsageReport, UsageTotals
 from app.core.windows import BUCKET_SECONDS, Period, day_of, day_start
 from app.store.adjustments import LATE, dated
@@ -48,8 +48,7 @@ def _grouped(table: Table, by: GroupBy) -> ColumnElement[Any]:
     return {GroupBy.KEY: table.c.key_id, GroupBy.MODEL: table.c.model, GroupBy.TAG: table.c.tags}[by]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Value, frozen=True):
     """The sums under one value for each dimension, in the order of `UsageTotals`.
 
     `cleared`: so many unknown costs of earlier requests are told by them.
@@ -94,7 +93,7 @@ class _Sum:
         return tuple(map(sum, zip(*self._pieces, strict=True)))
 
 
-_NAMES = tuple(field.name for field in fields(UsageTotals))
+_NAMES = UsageTotals.__struct_fields__
 
 
 def _ordered(**sums: int) -> tuple[int, ...]:

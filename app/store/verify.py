@@ -8,11 +8,11 @@ write-ahead log from being reused. Spans that are sealed are `verify_seals`'.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, literal_column, select
 
 from app.core.clock import format_time, from_ms
+from app.core.value import Value
 from app.core.views import Difference
 from app.store.rollup_lines import STEP_ROWS, Lines, Stretch, kept_lines, recomputed_lines, stretch_from
 from app.store.schema import USAGE_KEY, USAGE_SUMS, requests
@@ -43,8 +43,7 @@ _RULES: dict[str, ColumnElement[bool]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value, frozen=True):
     """What one step found; `next_ms` is where the following one begins, None at the end.
 
     `seal`: nothing was read, since the span up to `next_ms` is sealed.

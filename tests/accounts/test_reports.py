@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,9 +14,9 @@ from app.accounts import exports
 from app.accounts.errors import BadValue, KeyNotFound, RequestNotFound, TeamNotFound
 from app.accounts.keyring import Keyring
 from app.accounts.reports import Reports
-from app.core import value
 from app.core.owners import KeyChange
 from app.core.records import State, TokenUsage
+from app.core.value import replace
 from app.core.views import GroupBy, RequestFilter, UsageReport, UsageTotals
 from app.core.windows import Period
 from app.store.port import Store
@@ -57,7 +56,7 @@ async def test_usage_counts_every_state_and_sums_what_is_known(store: Store, rep
     partly = alice.intent(NOON)
     await store.admit(partly)
     settlement = settled(partly.request_id)
-    await store.settle(value.replace(settlement, reading=value.replace(settlement.reading, true_cost=None)), 1)
+    await store.settle(replace(settlement, reading=replace(settlement.reading, true_cost=None)), 1)
     report = await reports.usage(ALWAYS)
     assert report.total == UsageTotals(
         requests=11,

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from app.admin.lines import fields_of
 from app.core.holds import Billing
 from app.core.records import Cost, Outcome, Reading, State
+from app.core.value import replace
 from app.core.views import AdjustmentRecord, Resolved
 from tests.admin.books import Books, opened_books
 

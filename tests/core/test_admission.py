@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core import value
 from app.core.admission import KeyFacts, decide, identified
 from app.core.binding import NOTHING_BINDS, Binding
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
@@ -33,6 +31,7 @@ from app.core.records import (
     Refused,
     Scope,
 )
+from app.core.value import replace
 
 NOW = datetime(2026, 11, 22, 23, 53, 3, tzinfo=UTC)
 INTENT = Intent("req_1", "key_1", "hash", NOW, "openai/gpt-4o-mini", False)
@@ -70,7 +69,7 @@ def test_an_active_key_is_admitted_with_what_the_ledger_shows_of_it() -> None:
 )
 def test_every_useless_key_is_refused_alike(key: KeyFacts | None) -> None:
     """Unknown, disabled, revoked and expired keys get the same verdict, whatever else is wrong with the request."""
-    intent = value.replace(INTENT, references=("resp_1",), model="not/allowed")
+    intent = replace(INTENT, references=("resp_1",), model="not/allowed")
     assert judged(intent, key, {}, NOW) == Refused(RefusalReason.KEY_REFUSED)
 
 
@@ -93,7 +92,7 @@ def test_a_model_outside_the_patterns_is_refused_with_what_is_allowed() -> None:
 )
 def test_a_reference_that_the_key_did_not_make_is_refused(makers: Makers) -> None:
     """Another key's, nobody's and one that never was are refused alike: the first such reference is named."""
-    intent = value.replace(INTENT, references=("resp_1",))
+    intent = replace(INTENT, references=("resp_1",))
     assert judged(intent, KEY, makers, NOW) == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference="resp_1")
 
 
@@ -103,7 +102,7 @@ ODD_SPELLINGS = ["resp_1 ", "resp_1\0", "resp_1\n", "résp_1", "resp/1", "r" * 1
 @pytest.mark.parametrize("spelling", ODD_SPELLINGS)
 def test_an_unknown_reference_passes_only_if_it_looks_like_an_id(spelling: str) -> None:
     """In another spelling what is another's would be unknown, and an upstream may read it all the same."""
-    intent = value.replace(INTENT, references=("file-1", spelling), rules=ReferenceRules(unknown=True))
+    intent = replace(INTENT, references=("file-1", spelling), rules=ReferenceRules(unknown=True))
     assert judged(intent, KEY, {}, NOW) == Refused(RefusalReason.RESPONSE_NOT_FOUND, reference=spelling)
     assert isinstance(judged(intent, KEY, {spelling: Maker("key_1")}, NOW), Admitted)  # what was told so is its own
 
@@ -131,7 +130,7 @@ def test_admitted_exactly_when_nothing_speaks_against_it(
 ) -> None:
     """The verdict is Admitted if and only if key, model and every reference are in order."""
     key = replace(KEY, team_id=team, state=state, expires_at=expiry, models=models)
-    verdict = judged(value.replace(INTENT, references=tuple(references), rules=rules), key, makers, NOW)
+    verdict = judged(replace(INTENT, references=tuple(references), rules=rules), key, makers, NOW)
     may_be_used = {one: rules.unknown for one in "abcd"}
     for one, maker in makers.items():
         own = maker is not None and maker.key_id == "key_1"
@@ -165,7 +164,7 @@ def _owner(scope: Scope, *budgets: BudgetStanding, limits: Limits | None = None)
 
 def _asks(hold: int, tokens: int = 0) -> Intent:
     """So much is held, and so many tokens are taken, whatever was before."""
-    return value.replace(INTENT, asked=Asked(tokens, 1, Prices(0, hold), ceiling_picodollars=hold))
+    return replace(INTENT, asked=Asked(tokens, 1, Prices(0, hold), ceiling_picodollars=hold))
 
 
 def _decided(intent: Intent, *standings: Standing, now_ms: int = NOW_MS) -> Admitted | Refused:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.core.records import NO_ALLOWANCES, Allowance, Allowances, LimitHit, RefusalReason, Refused, Scope
 from app.core.refusals import has_rate, limit_error, limit_headers
+from app.core.value import replace
 
 USD = 10**12
 RESETS_AT = datetime(2026, 12, 1, tzinfo=UTC)

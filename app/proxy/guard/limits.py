@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from app.core.addresses import Network
+from app.core.value import Value
 from app.proxy.guard.places import Places
 
 # A client that reads nothing holds at most this much of an answer in our memory, and what waits for the turn's end.
@@ -29,8 +28,7 @@ CLOSE_LINGER_SECONDS = 1.0
 HELD_BYTES_MAX = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """What the operator sets."""
 
     places: Places
