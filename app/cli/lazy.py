@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from app.core.value import Value
 
-
-class Lazy(Value, frozen=True):
+class Lazy(NamedTuple):  # `Value` would be all that help loads beside typer
     """Where a command is (`module:name`, a function or a `typer.Typer`) and what it is for."""
 
     target: str

@@ -62,7 +62,7 @@ def loaded(*arguments: str, directory: Path, script: str = COMMAND, code: int = 
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_help_loads_no_command(argument: str, tmp_path: Path) -> None:
     """`irg --help` and `--version` pay for nothing but typer."""
-    assert (ALL | {"app.cli.keys", "asyncio"}) & loaded(argument, directory=tmp_path) == set()
+    assert (ALL | {"app.cli.keys", "asyncio", "msgspec"}) & loaded(argument, directory=tmp_path) == set()
 
 
 def test_health_loads_no_http_client_and_no_database(tmp_path: Path) -> None:
