@@ -71,7 +71,7 @@ class Binding:
 
     def has_room(self, now_ms: int, tokens: int) -> bool:
         """Whether no limit but a budget is in the way."""
-        for standing in self.limited:  # noqa: SIM110 - a generator would take as long as the question itself
+        for standing in self.limited:  # noqa: SIM110 - a generator takes half as long as an answer
             if not standing.has_room(now_ms, tokens):
                 return False
         return True
