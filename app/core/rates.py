@@ -18,11 +18,13 @@ _STEP_MS = 1000
 @dataclass(slots=True)
 class Rate:
     """`steps`: [when the last request of the step came, requests, tokens], oldest first. What they come to in all
-    stands beside them: each request asks for it several times."""
+    stands beside them: each request asks for it several times. `turns`: how often others than the newest changed, so
+    that whoever has written these knows whether to write them again."""
 
     steps: list[list[int]] = field(default_factory=list)
     requests: int = field(init=False)
     tokens: int = field(init=False)
+    turns: int = field(default=0, init=False, compare=False)
 
     def __post_init__(self) -> None:
         self.requests = sum(step[1] for step in self.steps)
@@ -35,7 +37,9 @@ class Rate:
             _, requests, tokens = steps.pop(0)
             self.requests -= requests
             self.tokens -= tokens
+            self.turns += 1
         if steps and steps[-1][0] > now_ms:  # the clock was set back
+            self.turns += 1
             for step in steps:
                 step[0] = min(step[0], now_ms)
 
@@ -43,6 +47,7 @@ class Rate:
         newest = self.steps[-1] if self.steps else None
         if newest is None or newest[0] // _STEP_MS < now_ms // _STEP_MS:
             self.steps.append([now_ms, requests, tokens])
+            self.turns += 1
         else:
             newest[0] = max(newest[0], now_ms)
             newest[1] += requests

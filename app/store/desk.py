@@ -29,6 +29,7 @@ from app.store.schema_limits import windows
 
 _steps = msgspec.json.Decoder(list[list[int]])
 
+NO_STEP = [0, 0, 0]  # what is written of a minute in which there was nothing
 
 # So much earlier than asked for, windows are loaded: requests end in another order than they began in.
 _SINCE_SLACK_MS = 3_600_000
@@ -46,11 +47,13 @@ class _Loaded:
 
 @dataclass(slots=True, eq=False)
 class _Owner:
-    """`row`: its limits as they are written; None = it has none."""
+    """`row`: where its limits stand, as it is written; None = it has none. `turns`: of its rate, up to which its older
+    steps are written."""
 
     standing: Standing
     windows: list[_Loaded] = field(default_factory=list)
-    row: list[object] | None = None
+    row: tuple[str | int, ...] | None = None
+    turns: int = 0
 
 
 class _Bound(Value, frozen=True):
@@ -111,14 +114,16 @@ class Desk:
             self._read_budgets(owner_ids, since_ms)
 
     def _read_limits(self, owner_ids: Sequence[str]) -> None:
-        for owner_id, rpm, tpm, concurrency, running, running_tokens, steps in statements.LIMITS.run(
+        for owner_id, rpm, tpm, concurrency, running, running_tokens, *newest, older in statements.LIMITS.run(
             self._raw, [(owner_id,) for owner_id in owner_ids]
         ):
             owner = self._owner(owner_id)
-            owner.standing.limits = Limits(rpm, tpm, concurrency)
-            owner.standing.running, owner.standing.running_tokens = running, running_tokens
-            owner.standing.rate = Rate(_steps.decode(steps))
-            owner.row = [owner_id, running, running_tokens, steps]
+            standing = owner.standing
+            standing.limits = Limits(rpm, tpm, concurrency)
+            standing.running, standing.running_tokens = running, running_tokens
+            steps = _steps.decode(older) if older else []
+            standing.rate = Rate([*steps, newest] if newest != NO_STEP else steps)
+            owner.row = limits_row(standing)
 
     def _read_budgets(self, owner_ids: Sequence[str], since_ms: int) -> None:
         found: dict[tuple[str, str], BudgetStanding] = {}
@@ -167,12 +172,20 @@ class Desk:
         for one, sums in changed:
             self._alert(one, now)
             one.written = sums
-        moved = []
+        self._save_limits([owner for owner in owners if owner.row is not None])
+
+    def _save_limits(self, owners: Sequence[_Owner]) -> None:
+        moved, stepped = [], []
         for owner in owners:
-            if owner.row is not None and (row := _limits_row(owner.standing)) != owner.row:
+            standing = owner.standing
+            if (row := limits_row(standing)) != owner.row:
                 owner.row = row
                 moved.append(row)
+            if standing.rate.turns != owner.turns:
+                owner.turns = standing.rate.turns
+                stepped.append(minutes_row(standing))
         statements.SAVE_LIMITS.run(self._raw, moved)
+        statements.SAVE_MINUTES.run(self._raw, stepped)
 
     def _owner(self, owner_id: str) -> _Owner:
         owner = self._owners[owner_id]
@@ -221,6 +234,12 @@ def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, i
     return _Loaded(budget, window, row, written)
 
 
-def _limits_row(standing: Standing) -> list[object]:
-    steps = msgspec.json.encode(standing.rate.steps).decode()
-    return [standing.owner_id, standing.running, standing.running_tokens, steps]
+def limits_row(standing: Standing) -> tuple[str | int, ...]:
+    """In the order of `SAVE_LIMITS`."""
+    steps = standing.rate.steps
+    return standing.owner_id, standing.running, standing.running_tokens, *(steps[-1] if steps else NO_STEP)
+
+
+def minutes_row(standing: Standing) -> tuple[str, str]:
+    """In the order of `SAVE_MINUTES`."""
+    return standing.owner_id, msgspec.json.encode(standing.rate.steps[:-1]).decode()

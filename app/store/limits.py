@@ -18,14 +18,15 @@ from sqlalchemy.dialects.sqlite import insert
 from app.core.budgets import ALWAYS_TO_MS, Budget, BudgetPeriod, Span, clipped, span_of
 from app.core.clock import from_ms, to_ms
 from app.core.holds import Billing
-from app.core.limits import GATEWAY, Limits, Window
+from app.core.limits import GATEWAY, Limits, Standing, Window
 from app.core.owners import BudgetRecord
 from app.core.value import Value
 from app.store.calendar import days_made
-from app.store.desk import Desk, standing_spans
+from app.store.desk import Desk, limits_row, minutes_row, scope_of, standing_spans
+from app.store.limit_statements import STANDING
 from app.store.occasions import budget_alerts
 from app.store.past import last_minute, running
-from app.store.schema_limits import budgets, limits, windows
+from app.store.schema_limits import budgets, limits, minutes, windows
 
 _PERIODS = tuple(BudgetPeriod)
 
@@ -61,14 +62,16 @@ def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datet
     """Exactly these limits from now on; what ran within the last minute, and runs, counts."""
     values = {"rpm": wanted.rpm, "tpm": wanted.tpm, "concurrency": wanted.concurrency}
     if not wanted:
-        connection.execute(delete(limits).where(limits.c.owner_id == owner_id))
+        for table in (minutes, limits):
+            connection.execute(delete(table).where(table.c.owner_id == owner_id))
         return
     if connection.execute(update(limits).where(limits.c.owner_id == owner_id).values(values)).rowcount:
         return
-    count, tokens = running(connection, owner_id)
-    steps = msgspec.json.encode(last_minute(connection, owner_id, to_ms(now)).steps).decode()
-    state = {"owner_id": owner_id, "running": count, "running_tokens": tokens, "steps": steps}
-    connection.execute(insert(limits).values(values | state))
+    standing = Standing(owner_id, scope_of(owner_id), "")
+    standing.running, standing.running_tokens = running(connection, owner_id)
+    standing.rate = last_minute(connection, owner_id, to_ms(now))
+    connection.execute(insert(limits).values(values | dict(zip(STANDING, limits_row(standing), strict=True))))
+    connection.execute(insert(minutes).values(minutes_row(standing)))
 
 
 class ResolvedCost(Value, frozen=True):

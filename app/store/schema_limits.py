@@ -18,9 +18,21 @@ limits = strict_table(
     Column("concurrency", Whole),
     Column("running", Whole, nullable=False),  # open requests
     Column("running_tokens", Whole, nullable=False),  # what they are taken for
-    Column("steps", Text, nullable=False),  # the last minute, as core.rates has it
+    # The newest step of the last minute, as core.rates has it: all zeros where there is none.
+    Column("step_at", Whole, nullable=False),
+    Column("step_requests", Whole, nullable=False),
+    Column("step_tokens", Whole, nullable=False),
     CheckConstraint("rpm > 0 AND tpm > 0 AND concurrency > 0", name="limits_positive"),
     CheckConstraint("running >= 0 AND running_tokens >= 0", name="limits_running"),
+    sqlite_with_rowid=False,
+)
+
+# The older steps of their last minutes. These change once a second, `limits` with each transaction: apart from them the
+# rows of many owners share a page.
+minutes = strict_table(
+    "minutes",
+    Column("owner_id", Text, ForeignKey("limits.owner_id"), primary_key=True),
+    Column("steps", Text, nullable=False),  # JSON: [[when, requests, tokens], …], oldest first
     sqlite_with_rowid=False,
 )
 

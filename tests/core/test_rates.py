@@ -112,6 +112,32 @@ def test_a_rate_stays_small(passing: list[int]) -> None:
         assert len(rate.steps) <= 61
 
 
+@given(st.lists(st.tuples(_PASSING, _EITHER, st.booleans()), max_size=60))
+def test_whoever_follows_the_turns_knows_the_older_steps(moves: list[tuple[int, int, bool]]) -> None:
+    """While it made no turn, all steps but the newest are as they were."""
+    now_ms, rate = START_MS, Rate()
+    turns, older = rate.turns, list[list[int]]()
+    for passing, jump, come in moves:
+        now_ms += passing + jump
+        rate.advance(now_ms)
+        if come:
+            rate.add(now_ms, requests=1, tokens=7)
+        if rate.turns != turns:
+            turns, older = rate.turns, [list(step) for step in rate.steps[:-1]]
+        assert rate.steps[:-1] == older
+
+
+@given(st.integers(0, 999), st.integers(0, 999))
+def test_what_comes_within_a_second_makes_no_turn(first: int, second: int) -> None:
+    """So that the older steps are written once a second, however much there is to do."""
+    second_ms = START_MS // 1000 * 1000
+    rate = rate_of([(second_ms - 5000, 1, 0), (second_ms + min(first, second), 1, 0)])
+    turns = rate.turns
+    rate.advance(second_ms + max(first, second))
+    rate.add(second_ms + max(first, second), requests=1, tokens=7)
+    assert rate.turns == turns
+
+
 # --- and not too few -----------------------------------------------------------------------
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from app.core.budgets import ALWAYS_TO_MS, BudgetPeriod
 from app.core.clock import from_ms, to_ms
 from app.store.limits import budgets_of
 from app.store.schema import requests
-from app.store.schema_limits import alerts, limits, refusal_counts, refusals, windows
+from app.store.schema_limits import alerts, limits, minutes, refusal_counts, refusals, windows
 from tests.store.limits_books import Books
 from tests.store.limits_model import Owner
 
@@ -32,8 +32,8 @@ def found(connection: Connection, owner_ids: Sequence[str], now: datetime) -> Fo
             for row in connection.execute(select(windows))
         },
         "limits": {
-            row.owner_id: (row.rpm, row.tpm, row.concurrency, row.running, row.running_tokens, json.loads(row.steps))
-            for row in connection.execute(select(limits))
+            row.owner_id: (row.rpm, row.tpm, row.concurrency, row.running, row.running_tokens, _steps(row))
+            for row in connection.execute(select(limits, minutes.c.steps).outerjoin(minutes))
         },
         "requests": {row.id: tuple(row[1:]) for row in connection.execute(rows)},
         "refused": {tuple(row[:3]): row.refused for row in connection.execute(select(refusal_counts))},
@@ -54,6 +54,12 @@ def found(connection: Connection, owner_ids: Sequence[str], now: datetime) -> Fo
             for owner_id, records in shown.items()
         },
     }
+
+
+def _steps(row: Row[Any]) -> list[list[int]]:
+    """Of the last minute: the newest stands beside the older ones."""
+    newest = [row.step_at, row.step_requests, row.step_tokens]
+    return [*json.loads(row.steps or "[]"), *([newest] if any(newest) else [])]
 
 
 def expected(books: Books, now: datetime) -> Found:

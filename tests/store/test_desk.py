@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,6 +63,27 @@ async def test_what_ends_and_what_begins_is_written_together(ledger: LimitedLedg
     written = [sum(f"INSERT INTO {table} " in one for one in told) for table in ("requests", "windows", "limits")]
     assert written == [1, 1, 1]
     assert await ledger.budgets(at_work.holder) == {"day": ("0.04", "0.00"), "total": ("0.04", "0.00")}
+
+
+async def test_of_a_minute_what_is_over_is_written_once_a_second(ledger: LimitedLedger) -> None:
+    """And what is not, by each transaction: nothing is forgotten, whenever the process is killed."""
+    written = list[int]()
+    async with writing(ledger) as at_work:
+        for seconds in (0, 1, 0.1, 0.1, 1):
+            ledger.clock.move(seconds=seconds)
+            told = list[str]()
+            with at_work.database.transaction() as batch:
+                at_work.database.connection.raw.set_trace_callback(told.append)
+                batch.admit([at_work.intent("0.01")])
+            at_work.database.connection.raw.set_trace_callback(None)
+            written.append(sum("INSERT INTO minutes " in one for one in told))
+            with contextlib.closing(sqlite3.connect(ledger.path)) as reading:
+                ((newest, older),) = reading.execute(
+                    "SELECT step_requests, steps FROM limits LEFT JOIN minutes USING (owner_id)"
+                )
+            counted = newest + sum(requests for _, requests, _ in json.loads(older))
+            assert counted == 1 + len(written)
+    assert written == [0, 1, 0, 0, 1]
 
 
 async def test_what_ended_is_kept_when_older_windows_are_read_for_what_begins(ledger: LimitedLedger) -> None:

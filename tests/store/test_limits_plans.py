@@ -60,6 +60,21 @@ async def test_rows_in_a_rare_state_are_found_by_it(ledger: LimitedLedger, name:
     assert ways_in == [f"requests_{state}" for state in RARE[name]]
 
 
+async def test_where_owners_stand_is_searched(ledger: LimitedLedger) -> None:
+    """By their names alone, with the minute behind it."""
+    text = limit_statements.LIMITS.text(2)
+
+    def plan(connection: Connection) -> list[str]:
+        return [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ("a", "b")).all()]
+
+    steps = await ledger.store.read(plan)
+    assert [step for step in steps if step.startswith(("SEARCH", "SCAN")) and "owner_id=?" in step] == [
+        "SEARCH limits USING PRIMARY KEY (owner_id=?)",
+        "SEARCH minutes USING PRIMARY KEY (owner_id=?) LEFT-JOIN",
+    ]
+    assert not [step for step in steps if step.startswith(("SCAN limits", "SCAN minutes"))]
+
+
 async def test_an_old_budget_is_as_quick_as_a_new_one(ledger: LimitedLedger) -> None:
     """Of its windows those are read that may hold a request, not all that ever were."""
     alice = await ledger.holder("alice", "1/day", "5/total")

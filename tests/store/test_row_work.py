@@ -24,6 +24,7 @@ ASIDE = {
     "ADD_USAGE_DAYS": 0,
     "SAVE_WINDOWS": 0,
     "SAVE_LIMITS": 0,
+    "SAVE_MINUTES": 0,
     "ADD_REFUSALS": 0,
     "COUNT_REFUSALS": 0,
 }

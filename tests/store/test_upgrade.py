@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -14,11 +15,14 @@ import sqlalchemy as sa
 
 from app.accounts.reports import Reports
 from app.core.clock import from_ms
+from app.core.holds import Billing
+from app.core.limits import Limits
 from app.core.owners import KeyFilter
 from app.core.records import State
 from app.core.views import RequestFilter, RequestRecord
 from app.core.windows import Period
 from app.store.connections import WritingConnection
+from app.store.desk import Desk
 from app.store.engine import open_store
 from app.store.migrate import HEAD, migrate
 from app.store.port import UpgradeFailed
@@ -93,6 +97,42 @@ async def test_the_copy_is_the_ledger_as_it_was(released: Path) -> None:
     copy.replace(released)
     await (await open_store(released)).aclose()
     assert content(copy, *ALL) == before
+
+
+async def test_the_last_minute_of_who_has_limits_stays(tmp_path: Path) -> None:
+    """A full minute, a step alone, none: each owner finds what it had done, and may do as much as before."""
+    path, now_ms = tmp_path / "gateway.db", 1_797_000_000_000
+    await (await open_store(path)).aclose()
+    minutes = {
+        "gateway": [[now_ms - 1000 * ago, 2, 30 * ago] for ago in range(59, -1, -1)],
+        "key_1": [[now_ms - 500, 3, 0]],
+        "key_2": [],
+    }
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(BEFORE_MINUTES)
+        rows = [(owner, 200, None, 7, 3, 40, json.dumps(steps)) for owner, steps in minutes.items()]
+        connection.executemany("INSERT INTO limits VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.commit()
+    with contextlib.closing(WritingConnection(path, "process")) as writing:
+        migrate(writing.sql, path)
+        desk = Desk(writing.sql, ZoneInfo("UTC"), Billing.CHARGED)
+        desk.load(dict.fromkeys(minutes, ""), now_ms, from_ms(now_ms))
+        found = {one.owner_id: one for one in desk.of(*minutes).standings}
+    assert {owner: one.rate.steps for owner, one in found.items()} == minutes
+    assert {(one.limits, one.running, one.running_tokens) for one in found.values()} == {(Limits(200, None, 7), 3, 40)}
+    assert revision(path) == HEAD
+
+
+# The tables of limits as schema 0013 had them.
+BEFORE_MINUTES = """
+DROP TABLE minutes;
+DROP TABLE limits;
+CREATE TABLE limits (
+    owner_id TEXT NOT NULL, rpm INTEGER, tpm INTEGER, concurrency INTEGER, running INTEGER NOT NULL,
+    running_tokens INTEGER NOT NULL, steps TEXT NOT NULL, PRIMARY KEY (owner_id)
+) STRICT, WITHOUT ROWID;
+UPDATE alembic_version SET version_num = '0013';
+"""
 
 
 async def test_constraints_hold_behind_an_upgrade(released: Path) -> None:
