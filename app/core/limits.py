@@ -168,7 +168,7 @@ class Standing:
         """Counts a request that is admitted, against the limits but budgets."""
         self.running += 1
         self.running_tokens += tokens
-        self.rate.add(now_ms, requests=1)
+        self.rate.add(now_ms, 1, 0)
 
     def end(self, now_ms: int, ended: Ended) -> None:
         """Counts requests that are closed, against the limits but budgets."""
@@ -177,7 +177,7 @@ class Standing:
         self.running = running if running > 0 else 0
         self.running_tokens = tokens if tokens > 0 else 0
         self.rate.advance(now_ms)
-        self.rate.add(now_ms, tokens=ended.tokens)
+        self.rate.add(now_ms, 0, ended.tokens)
 
     def requests_left(self) -> int:
         """What the limit of requests per minute leaves."""

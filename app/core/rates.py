@@ -8,50 +8,66 @@ future counts as of now. Times are milliseconds. Called by `limits` and the stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 MINUTE_MS = 60_000
 _STEP_MS = 1000
 
 
-@dataclass(slots=True)
 class Rate:
-    """`steps`: [when the last request of the step came, requests, tokens], oldest first. What they come to in all
-    stands beside them: each request asks for it several times. `turns`: how often others than the newest changed, so
-    that whoever has written these knows whether to write them again."""
+    """What counts now: `requests` and `tokens`, which each request asks for several times.
 
-    steps: list[list[int]] = field(default_factory=list)
-    requests: int = field(init=False)
-    tokens: int = field(init=False)
-    turns: int = field(default=0, init=False, compare=False)
+    `older`: the steps that are over, [when the last request of the step came, requests, tokens], oldest first. The
+    newest is what counts beyond them, and its last request came at `at_ms`; 0 = there is none. `turns`: how often
+    `older` changed, so that whoever has written it knows when to write it again.
+    """
 
-    def __post_init__(self) -> None:
-        self.requests = sum(step[1] for step in self.steps)
-        self.tokens = sum(step[2] for step in self.steps)
+    __slots__ = (
+        "_leaves_ms",
+        "_older_requests",
+        "_older_tokens",
+        "_until_ms",
+        "at_ms",
+        "older",
+        "requests",
+        "tokens",
+        "turns",
+    )
+
+    def __init__(self, steps: Iterable[Sequence[int]] = ()) -> None:
+        self.older: list[list[int]] = []
+        self.requests = self.tokens = self.at_ms = self.turns = 0
+        self._older_requests = self._older_tokens = 0
+        self._until_ms = 0  # then the newest step's second is over
+        self._leaves_ms = 0  # nothing leaves before
+        for at_ms, requests, tokens in steps:
+            self._begin(at_ms)
+            self.requests += requests
+            self.tokens += tokens
+        self.turns = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rate) and self.steps == other.steps
+
+    @property
+    def newest(self) -> tuple[int, int, int]:
+        """When the last request of the newest step came, requests, tokens; all zeros where there is none."""
+        return self.at_ms, self.requests - self._older_requests, self.tokens - self._older_tokens
+
+    @property
+    def steps(self) -> list[list[int]]:
+        return [*self.older, list(self.newest)] if self.at_ms else []
 
     def advance(self, now_ms: int) -> None:
         """Lets go of what is older than a minute."""
-        steps = self.steps
-        while steps and steps[0][0] + MINUTE_MS <= now_ms:
-            _, requests, tokens = steps.pop(0)
-            self.requests -= requests
-            self.tokens -= tokens
-            self.turns += 1
-        if steps and steps[-1][0] > now_ms:  # the clock was set back
-            self.turns += 1
-            for step in steps:
-                step[0] = min(step[0], now_ms)
+        if now_ms >= self._leaves_ms or now_ms < self.at_ms:
+            self._let_go(now_ms)
 
-    def add(self, now_ms: int, *, requests: int = 0, tokens: int = 0) -> None:
-        newest = self.steps[-1] if self.steps else None
-        if newest is None or newest[0] // _STEP_MS < now_ms // _STEP_MS:
-            self.steps.append([now_ms, requests, tokens])
-            self.turns += 1
-        else:
-            newest[0] = max(newest[0], now_ms)
-            newest[1] += requests
-            newest[2] += tokens
+    def add(self, now_ms: int, requests: int = 0, tokens: int = 0) -> None:
+        if now_ms >= self._until_ms:
+            self._begin(now_ms)
+        elif now_ms > self.at_ms:
+            self.at_ms = now_ms
         self.requests += requests
         self.tokens += tokens
 
@@ -67,18 +83,51 @@ class Rate:
 
     def empty_in_ms(self, now_ms: int, *, tokens: bool = False) -> int:
         """How long until nothing counts any more."""
+        # The newest leaves last, and mostly there is something in it.
+        if self.tokens > self._older_tokens if tokens else self.requests > self._older_requests:
+            return self.at_ms + MINUTE_MS - now_ms
         column = 2 if tokens else 1
-        for step in reversed(self.steps):  # the newest leaves last
-            if step[column]:
-                return step[0] + MINUTE_MS - now_ms
-        return 0
+        last = next((step[0] for step in reversed(self.older) if step[column]), None)
+        return 0 if last is None else last + MINUTE_MS - now_ms
+
+    def _begin(self, at_ms: int) -> None:
+        """A step begins: the newest is over."""
+        if self.at_ms:
+            self.older.append(list(self.newest))
+            self._older_requests, self._older_tokens = self.requests, self.tokens
+            self.turns += 1
+        else:
+            self._leaves_ms = at_ms + MINUTE_MS
+        self._at(at_ms)
+
+    def _let_go(self, now_ms: int) -> None:
+        older = self.older
+        while older and older[0][0] + MINUTE_MS <= now_ms:
+            _, requests, tokens = older.pop(0)
+            self.requests -= requests
+            self.tokens -= tokens
+            self._older_requests -= requests
+            self._older_tokens -= tokens
+            self.turns += 1
+        if self.at_ms + MINUTE_MS <= now_ms:
+            self.requests = self.tokens = self.at_ms = self._until_ms = 0
+        elif self.at_ms > now_ms:  # the clock was set back
+            for step in older:
+                step[0] = min(step[0], now_ms)
+            self.turns += 1
+            self._at(now_ms)
+        self._leaves_ms = (older[0][0] if older else self.at_ms) + MINUTE_MS
+
+    def _at(self, at_ms: int) -> None:
+        self.at_ms = at_ms
+        self._until_ms = (at_ms // _STEP_MS + 1) * _STEP_MS
 
 
 def rate_of(events: Iterable[tuple[int, int, int]]) -> Rate:
     """From (when in ms, requests, tokens), in any order."""
     rate = Rate()
     for at_ms, requests, tokens in sorted(events):
-        rate.add(at_ms, requests=requests, tokens=tokens)
+        rate.add(at_ms, requests, tokens)
     return rate
 
 

@@ -29,7 +29,6 @@ from app.store.schema_limits import windows
 
 _steps = msgspec.json.Decoder(list[list[int]])
 
-NO_STEP = [0, 0, 0]  # what is written of a minute in which there was nothing
 
 # So much earlier than asked for, windows are loaded: requests end in another order than they began in.
 _SINCE_SLACK_MS = 3_600_000
@@ -121,8 +120,7 @@ class Desk:
             standing = owner.standing
             standing.limits = Limits(rpm, tpm, concurrency)
             standing.running, standing.running_tokens = running, running_tokens
-            steps = _steps.decode(older) if older else []
-            standing.rate = Rate([*steps, newest] if newest != NO_STEP else steps)
+            standing.rate = Rate([*(_steps.decode(older) if older else ()), *([newest] if any(newest) else ())])
             owner.row = limits_row(standing)
 
     def _read_budgets(self, owner_ids: Sequence[str], since_ms: int) -> None:
@@ -236,10 +234,9 @@ def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, i
 
 def limits_row(standing: Standing) -> tuple[str | int, ...]:
     """In the order of `SAVE_LIMITS`."""
-    steps = standing.rate.steps
-    return standing.owner_id, standing.running, standing.running_tokens, *(steps[-1] if steps else NO_STEP)
+    return standing.owner_id, standing.running, standing.running_tokens, *standing.rate.newest
 
 
 def minutes_row(standing: Standing) -> tuple[str, str]:
     """In the order of `SAVE_MINUTES`."""
-    return standing.owner_id, msgspec.json.encode(standing.rate.steps[:-1]).decode()
+    return standing.owner_id, msgspec.json.encode(standing.rate.older).decode()
