@@ -144,6 +144,13 @@ def counted(reading: Reading, billing: Billing) -> Cost | None:
     return first if first is not None else second
 
 
+def counted_both(reading: Reading) -> tuple[int, int] | None:
+    """What counts where charges do, and where true costs do; None = both are unknown."""
+    charged = reading.charged or reading.true_cost
+    true_cost = reading.true_cost or charged
+    return (charged.picodollars, true_cost.picodollars) if charged and true_cost else None
+
+
 def counted_from(true_cost: int | None, charged: int | None, billing: Billing) -> Billing | None:
     """Which cost that is, of a request as it stands in the ledger; None = both are unknown."""
     if true_cost is None and charged is None:

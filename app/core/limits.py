@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from app.core.budgets import ALWAYS_TO_MS, Budget, Span
 from app.core.clock import from_ms
-from app.core.holds import Billing, counted
+from app.core.holds import Billing, counted_both
 from app.core.money import SUM_MAX
 from app.core.rates import MINUTE_MS, Rate
 from app.core.records import Allowance, LimitHit, Reading, RefusalReason, Scope
@@ -57,10 +57,9 @@ class Ended:
         self.tokens_held += tokens_held
         self.kept += kept
         self.tokens += tokens
-        if (charged := counted(reading, Billing.CHARGED)) is not None:
-            self.charged += charged.picodollars
-        if (true_cost := counted(reading, Billing.TRUE_COST)) is not None:
-            self.true_cost += true_cost.picodollars
+        if (counted := counted_both(reading)) is not None:
+            self.charged += counted[0]
+            self.true_cost += counted[1]
 
 
 @dataclass(slots=True)
@@ -129,17 +128,6 @@ class Standing:
     running_tokens: int = 0
     rate: Rate = field(default_factory=Rate)
     budgets: list[BudgetStanding] = field(default_factory=list)
-
-    def has_room(self, now_ms: int, tokens: int) -> bool:
-        """Whether nothing is `too_many`: asked for each request, so it makes nothing."""
-        rate, limits = self.rate, self.limits
-        rate.advance(now_ms)
-        rpm, tpm, concurrency = limits.rpm, limits.tpm, limits.concurrency
-        return (
-            (rpm is None or rate.requests < rpm)
-            and (tpm is None or rate.tokens + self.running_tokens + (tokens if tokens < tpm else tpm) <= tpm)
-            and (concurrency is None or self.running < concurrency)
-        )
 
     def too_many(self, now_ms: int, tokens: int) -> list[Violation]:
         """The limits but budgets that are in the way."""

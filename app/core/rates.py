@@ -9,11 +9,13 @@ future counts as of now. Times are milliseconds. Called by `limits` and the stor
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 MINUTE_MS = 60_000
 _STEP_MS = 1000
 
 
+@dataclass(slots=True)
 class Rate:
     """What counts now: `requests` and `tokens`, which each request asks for several times.
 
@@ -22,32 +24,15 @@ class Rate:
     `older` changed, so that whoever has written it knows when to write it again.
     """
 
-    __slots__ = (
-        "_leaves_ms",
-        "_older_requests",
-        "_older_tokens",
-        "_until_ms",
-        "at_ms",
-        "older",
-        "requests",
-        "tokens",
-        "turns",
-    )
-
-    def __init__(self, steps: Iterable[Sequence[int]] = ()) -> None:
-        self.older: list[list[int]] = []
-        self.requests = self.tokens = self.at_ms = self.turns = 0
-        self._older_requests = self._older_tokens = 0
-        self._until_ms = 0  # then the newest step's second is over
-        self._leaves_ms = 0  # nothing leaves before
-        for at_ms, requests, tokens in steps:
-            self._begin(at_ms)
-            self.requests += requests
-            self.tokens += tokens
-        self.turns = 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rate) and self.steps == other.steps
+    requests: int = field(default=0, init=False)
+    tokens: int = field(default=0, init=False)
+    at_ms: int = field(default=0, init=False)
+    older: list[list[int]] = field(default_factory=list, init=False)
+    turns: int = field(default=0, init=False, compare=False)
+    _older_requests: int = field(default=0, init=False)
+    _older_tokens: int = field(default=0, init=False)
+    _until_ms: int = field(default=0, init=False)  # then the newest step's second is over
+    _leaves_ms: int = field(default=0, init=False, compare=False)  # nothing leaves before
 
     @property
     def newest(self) -> tuple[int, int, int]:
@@ -56,6 +41,7 @@ class Rate:
 
     @property
     def steps(self) -> list[list[int]]:
+        """All of them, oldest first."""
         return [*self.older, list(self.newest)] if self.at_ms else []
 
     def advance(self, now_ms: int) -> None:
@@ -65,11 +51,21 @@ class Rate:
 
     def add(self, now_ms: int, requests: int = 0, tokens: int = 0) -> None:
         if now_ms >= self._until_ms:
-            self._begin(now_ms)
+            self.begin(now_ms)
         elif now_ms > self.at_ms:
             self.at_ms = now_ms
         self.requests += requests
         self.tokens += tokens
+
+    def begin(self, at_ms: int) -> None:
+        """A step begins: the newest is over."""
+        if self.at_ms:
+            self.older.append(list(self.newest))
+            self._older_requests, self._older_tokens = self.requests, self.tokens
+            self.turns += 1
+        else:
+            self._leaves_ms = at_ms + MINUTE_MS
+        self._at(at_ms)
 
     def wait_ms(self, now_ms: int, excess: int, *, tokens: bool = False) -> int:
         """How long until so many requests (or tokens) have left; until all have, if they are fewer."""
@@ -89,16 +85,6 @@ class Rate:
         column = 2 if tokens else 1
         last = next((step[0] for step in reversed(self.older) if step[column]), None)
         return 0 if last is None else last + MINUTE_MS - now_ms
-
-    def _begin(self, at_ms: int) -> None:
-        """A step begins: the newest is over."""
-        if self.at_ms:
-            self.older.append(list(self.newest))
-            self._older_requests, self._older_tokens = self.requests, self.tokens
-            self.turns += 1
-        else:
-            self._leaves_ms = at_ms + MINUTE_MS
-        self._at(at_ms)
 
     def _let_go(self, now_ms: int) -> None:
         older = self.older
@@ -121,6 +107,17 @@ class Rate:
     def _at(self, at_ms: int) -> None:
         self.at_ms = at_ms
         self._until_ms = (at_ms // _STEP_MS + 1) * _STEP_MS
+
+
+def rate_from(steps: Iterable[Sequence[int]]) -> Rate:
+    """As `steps` tells them."""
+    rate = Rate()
+    for at_ms, requests, tokens in steps:
+        rate.begin(at_ms)
+        rate.requests += requests
+        rate.tokens += tokens
+    rate.turns = 0
+    return rate
 
 
 def rate_of(events: Iterable[tuple[int, int, int]]) -> Rate:

@@ -6,7 +6,7 @@ was loaded stays true while nobody else writes; whoever may have must `forget` i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,12 +18,12 @@ from app.core.binding import NOTHING_BINDS, Binding
 from app.core.budgets import Budget, BudgetPeriod, Span, clipped, span_of
 from app.core.holds import Billing
 from app.core.limits import GATEWAY, BudgetStanding, Limits, Standing, Window
-from app.core.rates import Rate
+from app.core.rates import rate_from
 from app.core.records import Scope
 from app.core.value import Value
 from app.store import limit_statements as statements
 from app.store.hot import raw_of
-from app.store.occasions import budget_alerts
+from app.store.occasions import budget_alerts, told_from
 from app.store.past import window_sums
 from app.store.schema_limits import windows
 
@@ -36,12 +36,14 @@ _SINCE_SLACK_MS = 3_600_000
 
 @dataclass(slots=True)
 class _Loaded:
-    """A window. `row`: the columns of its row that never change. `written`: the sums in it; None: it has no row yet."""
+    """A window. `row`: the columns of its row that never change. `written`: the sums in it; None: it has no row yet.
+    `told_from`: what must be spent before the admin is told."""
 
     budget: Budget
     window: Window
     row: tuple[str, str, int, int, str]
     written: tuple[int, int, int] | None
+    told_from: int
 
 
 @dataclass(slots=True, eq=False)
@@ -120,7 +122,7 @@ class Desk:
             standing = owner.standing
             standing.limits = Limits(rpm, tpm, concurrency)
             standing.running, standing.running_tokens = running, running_tokens
-            standing.rate = Rate([*(_steps.decode(older) if older else ()), *([newest] if any(newest) else ())])
+            standing.rate = rate_from([*(_steps.decode(older) if older else ()), *([newest] if any(newest) else ())])
             owner.row = limits_row(standing)
 
     def _read_budgets(self, owner_ids: Sequence[str], since_ms: int) -> None:
@@ -163,14 +165,21 @@ class Desk:
             return
         owners = dict.fromkeys([owner for bound in self._unsaved.values() for owner in bound.owners])
         self._unsaved.clear()
-        changed = [
-            (one, sums) for owner in owners for one in owner.windows if (sums := _sums(one.window)) != one.written
-        ]
+        self._save_windows(owners, now)
+        self._save_limits([owner for owner in owners if owner.row is not None])
+
+    def _save_windows(self, owners: Iterable[_Owner], now: datetime) -> None:
+        changed = []
+        for owner in owners:
+            for one in owner.windows:
+                window = one.window
+                if (sums := (window.settled, window.kept, window.held)) != one.written:
+                    changed.append((one, sums))
         statements.SAVE_WINDOWS.run(self._raw, [(*one.row, *sums) for one, sums in changed])
         for one, sums in changed:
-            self._alert(one, now)
+            if sums[0] + sums[1] >= one.told_from:
+                self._alert(one, now)
             one.written = sums
-        self._save_limits([owner for owner in owners if owner.row is not None])
 
     def _save_limits(self, owners: Sequence[_Owner]) -> None:
         moved, stepped = [], []
@@ -222,14 +231,10 @@ def scope_of(owner_id: str) -> Scope:
     return Scope.KEY if owner_id.startswith("key_") else Scope.TEAM
 
 
-def _sums(window: Window) -> tuple[int, int, int]:
-    return window.settled, window.kept, window.held
-
-
 def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, int, int] | None) -> _Loaded:
     span = window.span
     row = (owner_id, str(budget.period), span.starts_at_ms, span.ends_at_ms, str(window.billing))
-    return _Loaded(budget, window, row, written)
+    return _Loaded(budget, window, row, written, told_from(budget))
 
 
 def limits_row(standing: Standing) -> tuple[str | int, ...]:

@@ -71,7 +71,10 @@ def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datet
     standing.running, standing.running_tokens = running(connection, owner_id)
     standing.rate = last_minute(connection, owner_id, to_ms(now))
     connection.execute(insert(limits).values(values | dict(zip(STANDING, limits_row(standing), strict=True))))
-    connection.execute(insert(minutes).values(minutes_row(standing)))
+    _, steps = minutes_row(standing)
+    minute = insert(minutes).values(owner_id=owner_id, steps=steps)
+    # One may be left behind where another tool took the limits away.
+    connection.execute(minute.on_conflict_do_update(index_elements=["owner_id"], set_={"steps": steps}))
 
 
 class ResolvedCost(Value, frozen=True):

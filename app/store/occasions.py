@@ -27,13 +27,16 @@ THRESHOLDS_PERCENT = (50, 80, 100)
 _HOUR_MS = 3_600_000
 
 
+def told_from(budget: Budget) -> int:
+    """What must be spent before any alert: nearly every window is below."""
+    return -(-THRESHOLDS_PERCENT[0] * budget.amount_picodollars // 100)
+
+
 def budget_alerts(
     connection: Connection, owner_id: str, budget: Budget, window: Window, before: int, now: datetime
 ) -> None:
     """An alert for each threshold between what was spent before and what is now."""
     amount, span = budget.amount_picodollars, window.span
-    if window.spent * 100 < THRESHOLDS_PERCENT[0] * amount:  # they ascend, and nearly every window is below the first
-        return
     for percent in THRESHOLDS_PERCENT:
         if not before * 100 < percent * amount <= window.spent * 100:
             continue

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.binding import Binding
 from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget, BudgetPeriod, Span
 from app.core.clock import from_ms
 from app.core.holds import Billing
 from app.core.limits import BudgetStanding, Ended, Limits, Standing, Window
 from app.core.money import SUM_MAX
-from app.core.rates import Rate
+from app.core.rates import rate_from
 from app.core.records import Allowance, LimitHit, RefusalReason, Scope
 
 NOW_MS = 1_790_000_000_000
@@ -172,7 +173,7 @@ def test_limits_are_in_the_way_exactly_when_plain_lists_say_so(
             standing.end(now_ms, Ended(0, taken, tokens=ending[1], requests=1))
             plain.closed.append((now_ms, ending[1]))
         tokens = min(asked, limits.tpm) if limits.tpm is not None else 0
-        assert standing.has_room(now_ms, asked) == (not plain.in_the_way(now_ms, asked))
+        assert Binding([standing]).has_room(now_ms, tokens) == (not plain.in_the_way(now_ms, asked))
         found = list(standing.violations(now_ms, now_ms, 0, tokens))
         assert {one.reason for one in found} == plain.in_the_way(now_ms, tokens)
         assert len({one.reason for one in found}) == len(found)
@@ -199,7 +200,7 @@ def test_who_waits_as_told_is_not_refused_for_the_same_reason(
             if reason is not RefusalReason.CONCURRENCY:
                 later = now_ms + wait_ms
                 again = _standing(limits=limits)
-                again.rate = Rate([list(step) for step in standing.rate.steps])
+                again.rate = rate_from(standing.rate.steps)
                 assert reason not in {one.reason for one in again.violations(later, later, 0, tokens)}
         if not found:
             standing.take(now_ms, tokens)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.rates import MINUTE_MS, Rate, format_reset, rate_of
+from app.core.rates import MINUTE_MS, Rate, format_reset, rate_from, rate_of
 
 START_MS = 1_790_000_000_123
 
@@ -68,7 +68,7 @@ def test_nobody_waits_longer_than_a_minute_and_a_second(limit: int, moves: list[
         if rate.requests < limit:
             rate.add(now_ms, requests=1)
         else:
-            later = Rate([list(step) for step in rate.steps])
+            later = rate_from(rate.steps)
             later.advance(now_ms + MINUTE_MS + 999)
             assert later.requests == 0
 
@@ -157,7 +157,7 @@ def test_a_full_minute_in_any_order_is_over_when_its_seconds_are(limit: int, off
     for at_ms in moments:
         last = max(other for other in moments if other // 1000 == at_ms // 1000)
         for now_ms, there in ((last + MINUTE_MS - 1, True), (last + MINUTE_MS, False)):
-            later = Rate([list(step) for step in rate.steps])
+            later = rate_from(rate.steps)
             later.advance(now_ms)
             earlier = sum(other // 1000 < at_ms // 1000 for other in moments)
             same = sum(other // 1000 == at_ms // 1000 for other in moments)
@@ -180,7 +180,7 @@ def test_who_waits_as_told_finds_room_and_no_earlier(
     rate = rate_of((START_MS + offset, requests, count) for offset, requests, count in history)
 
     def left(wait_ms: int) -> int:
-        later = Rate([list(step) for step in rate.steps])
+        later = rate_from(rate.steps)
         later.advance(now_ms + wait_ms)
         return rate.tokens - later.tokens if tokens else rate.requests - later.requests
 

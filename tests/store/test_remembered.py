@@ -102,8 +102,8 @@ class Twin:
 
 COMPARED = dict.fromkeys(
     (
-        *("teams", "keys", "key_secrets", "requests", "limits", "budgets", "windows", "usage", "usage_days"),
-        *("calendar", "refusals", "refusal_counts", "made", "makers"),
+        *("teams", "keys", "key_secrets", "requests", "limits", "minutes", "budgets", "windows", "usage"),
+        *("usage_days", "calendar", "refusals", "refusal_counts", "made", "makers"),
     ),
     "*",
 ) | {"alerts": "at, kind, subject, facts", "made_lately": "entries"}
