@@ -4,6 +4,9 @@
 requests per second of the process's own time, and their ratio to a ledger without limits. `--profile budgets` says
 where the time goes. Only ratios of one run mean anything on a shared machine.
 
+`--minute` is about what a busy gateway has: requests were made in each second of the last minute. It prints the time of
+the processor and the frames of the write-ahead log that a request takes then, alone and among 32, in two transactions.
+
 On two shared cores, Python 3.11, 29 November 2026, `--times 5`, ratios to a ledger without limits at 1 and at 64
 tasks: rates 0.87 and 0.79, budgets (two each on key, team and gateway) 0.82 and 0.86, all of it 0.79 and 0.77.
 """
@@ -20,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -38,6 +42,10 @@ from tests.store.entries import Holder, settled, unknown
 from tests.store.limited import holding
 
 KEYS = 8
+
+# With --minute: so many requests are there already, and so many are measured.
+FILLED, COUNTED = 40_000, 6_400
+WAL_HEAD_BYTES, WAL_FRAME_BYTES = 32, 24 + 4096
 CROWDS = ((1, 1500), (64, 12_800))
 
 BUDGETS = tuple(parse_budget(text) for text in ("900000/day", "1000000/month"))
@@ -128,15 +136,72 @@ def _profiled(kind: str, lines: int) -> str:
     return text.getvalue()
 
 
+def _full_minute(kind: str, at_once: int) -> tuple[float, float]:
+    """µs of the processor's time and frames of the log, a request: over a clock that goes on by 8 ms for each batch."""
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "gateway.db"
+        holders = asyncio.run(_made(path, kind))
+        database = Database(path, "process", Calendar(clock, ZoneInfo("UTC"), Counting()))
+        database.begin()
+
+        def settled_and_admitted(batches: int, passing: timedelta, size: int) -> None:
+            for _ in range(batches):
+                clock.at += passing
+                intents = [
+                    holders[number % KEYS].intent(clock.at, model=f"model-{number % 6}", asked=holding("0.001"))
+                    for number in range(size)
+                ]
+                with database.transaction() as batch:
+                    batch.admit(intents)
+                with database.transaction() as batch:
+                    batch.settle([_ended(kind, intent.request_id, "0.0005") for intent in intents])
+
+        settled_and_admitted(62, timedelta(seconds=1), 32)
+        settled_and_admitted(FILLED // 32, timedelta(0), 32)
+        raw = database.connection.raw
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        raw.execute("PRAGMA wal_autocheckpoint = 0")
+        started = time.process_time()
+        settled_and_admitted(COUNTED // at_once, timedelta(milliseconds=8), at_once)
+        took = time.process_time() - started
+        frames = (path.with_name(path.name + "-wal").stat().st_size - WAL_HEAD_BYTES) / WAL_FRAME_BYTES
+        database.close()
+    count = COUNTED // at_once * at_once
+    return 1e6 * took / count, frames / count
+
+
+class _Clock:
+    """It goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = now()
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def _print_full_minutes(times: int) -> None:
+    for at_once in (1, 32):
+        for kind in ("none", "all"):
+            took = [_full_minute(kind, at_once) for _ in range(times)]
+            us, frames = (statistics.median(one) for one in zip(*took, strict=True))
+            print(f"{at_once:3} at once, {kind:8} {us:6.1f} µs, {frames:5.2f} frames")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--profile", choices=KINDS)
+    parser.add_argument("--minute", action="store_true", help="with a last minute that is full")
     parser.add_argument("--one", nargs=3, metavar=("KIND", "CROWD", "COUNT"))
     arguments = parser.parse_args()
     if arguments.one:
         kind, crowd, count = arguments.one
         print(asyncio.run(_one_run(kind, int(crowd), int(count))))
+        return
+    if arguments.minute:
+        _print_full_minutes(arguments.times)
         return
     if arguments.profile:
         print(_profiled(arguments.profile, 25))

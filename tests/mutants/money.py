@@ -141,8 +141,8 @@ MONEY = (
         "a step that is over is not told",
         "what was done within a minute counts behind a restart",
         "app/core/rates.py",
-        "            self._older_requests, self._older_tokens = self.requests, self.tokens\n            self.turns += 1\n",
-        "            self._older_requests, self._older_tokens = self.requests, self.tokens\n",
+        "self.requests, self.tokens\n            self.turns += 1\n",
+        "self.requests, self.tokens\n",
         ("tests/core/test_rates.py", "tests/store/test_desk.py"),
     ),
     Mutant(
