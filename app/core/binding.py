@@ -13,8 +13,9 @@ from app.core.budgets import ALWAYS_FROM_MS, ALWAYS_TO_MS, Budget
 from app.core.limits import Ended, Standing, Violation, Window
 from app.core.records import Allowances
 
-# Stands for a limit that there is not: no sum comes near it.
-UNLIMITED = 1 << 62
+# Stands for a limit that there is not. An answer counts for 10¹² tokens at most: of these a minute would need 4.6
+# million.
+_UNLIMITED = 1 << 62
 
 
 class Binding:
@@ -45,8 +46,9 @@ class Binding:
         self._with_rpm = sorted(with_rpm, key=lambda one: one.limits.rpm or 0)
         self._with_tpm = sorted(with_tpm, key=lambda one: one.limits.tpm or 0)
         self.tpm = self._with_tpm[0].limits.tpm if self._with_tpm else None
+        # Each with its limits, read once: every request asks for them.
         self._room = [
-            (one, one.limits.rpm or UNLIMITED, one.limits.tpm or UNLIMITED, one.limits.concurrency or UNLIMITED)
+            (one, one.limits.rpm or _UNLIMITED, one.limits.tpm or _UNLIMITED, one.limits.concurrency or _UNLIMITED)
             for one in self.limited
         ]
         # The windows found last, and between which times each of them is the one to be found.
@@ -78,8 +80,10 @@ class Binding:
         return min(left, default=None)
 
     def has_room(self, now_ms: int, tokens: int) -> bool:
-        """Whether no limit but a budget is in the way. `tokens`: at most `tpm`. Asked for each request, so it makes
-        nothing."""
+        """Whether nothing is `Standing.too_many` of anybody. `tokens`: at most `tpm`.
+
+        Asked for each request, so it makes nothing.
+        """
         for standing, rpm, tpm, concurrency in self._room:
             rate = standing.rate
             rate.advance(now_ms)

@@ -145,10 +145,11 @@ def counted(reading: Reading, billing: Billing) -> Cost | None:
 
 
 def counted_both(reading: Reading) -> tuple[int, int] | None:
-    """What counts where charges do, and where true costs do; None = both are unknown."""
-    charged = reading.charged or reading.true_cost
-    true_cost = reading.true_cost or charged
-    return (charged.picodollars, true_cost.picodollars) if charged and true_cost else None
+    """(10⁻¹² USD where charges count, where true costs do); None = both are unknown."""
+    charged, true_cost = reading.charged or reading.true_cost, reading.true_cost or reading.charged
+    if charged is None or true_cost is None:  # both are, or neither
+        return None
+    return charged.picodollars, true_cost.picodollars
 
 
 def counted_from(true_cost: int | None, charged: int | None, billing: Billing) -> Billing | None:

@@ -57,9 +57,10 @@ class Ended:
         self.tokens_held += tokens_held
         self.kept += kept
         self.tokens += tokens
-        if (counted := counted_both(reading)) is not None:
-            self.charged += counted[0]
-            self.true_cost += counted[1]
+        if (costs := counted_both(reading)) is not None:
+            charged, true_cost = costs
+            self.charged += charged
+            self.true_cost += true_cost
 
 
 @dataclass(slots=True)
@@ -130,7 +131,7 @@ class Standing:
     budgets: list[BudgetStanding] = field(default_factory=list)
 
     def too_many(self, now_ms: int, tokens: int) -> list[Violation]:
-        """The limits but budgets that are in the way."""
+        """The limits but budgets that are in the way: some, where `Binding.has_room` says no."""
         self.rate.advance(now_ms)
         rpm, tpm, concurrency = self.limits.rpm, self.limits.tpm, self.limits.concurrency
         found: list[Violation] = []

@@ -17,18 +17,18 @@ _STEP_MS = 1000
 
 @dataclass(slots=True)
 class Rate:
-    """What counts now: `requests` and `tokens`, which each request asks for several times.
+    """What counted at the last `advance`, and since: `requests` and `tokens`, which each request asks for.
 
     `older`: the steps that are over, [when the last request of the step came, requests, tokens], oldest first. The
-    newest is what counts beyond them, and its last request came at `at_ms`; 0 = there is none. `turns`: how often
-    `older` changed, so that whoever has written it knows when to write it again.
+    newest is what counts beyond them, and its last request came at `at_ms`; 0 = there is none. `older_version`: how
+    often `older` changed, so that whoever has written it knows when to write it again.
     """
 
     requests: int = field(default=0, init=False)
     tokens: int = field(default=0, init=False)
     at_ms: int = field(default=0, init=False)
     older: list[list[int]] = field(default_factory=list, init=False)
-    turns: int = field(default=0, init=False, compare=False)
+    older_version: int = field(default=0, init=False, compare=False)  # a history, not a state
     _older_requests: int = field(default=0, init=False)
     _older_tokens: int = field(default=0, init=False)
     _until_ms: int = field(default=0, init=False)  # then the newest step's second is over
@@ -45,11 +45,12 @@ class Rate:
         return [*self.older, list(self.newest)] if self.at_ms else []
 
     def advance(self, now_ms: int) -> None:
-        """Lets go of what is older than a minute."""
+        """Lets go of what is older than a minute; what lies in the future is as of now."""
         if now_ms >= self._leaves_ms or now_ms < self.at_ms:
             self._let_go(now_ms)
 
     def add(self, now_ms: int, requests: int = 0, tokens: int = 0) -> None:
+        """Counts more. Where the clock was set back since the last `advance`, as of the newest step."""
         if now_ms >= self._until_ms:
             self.begin(now_ms)
         elif now_ms > self.at_ms:
@@ -62,8 +63,8 @@ class Rate:
         if self.at_ms:
             self.older.append(list(self.newest))
             self._older_requests, self._older_tokens = self.requests, self.tokens
-            self.turns += 1
-        else:
+            self.older_version += 1
+        else:  # the only one: nothing leaves before it
             self._leaves_ms = at_ms + MINUTE_MS
         self._at(at_ms)
 
@@ -80,7 +81,8 @@ class Rate:
     def empty_in_ms(self, now_ms: int, *, tokens: bool = False) -> int:
         """How long until nothing counts any more."""
         # The newest leaves last, and mostly there is something in it.
-        if self.tokens > self._older_tokens if tokens else self.requests > self._older_requests:
+        counts, older = (self.tokens, self._older_tokens) if tokens else (self.requests, self._older_requests)
+        if counts > older:
             return self.at_ms + MINUTE_MS - now_ms
         column = 2 if tokens else 1
         last = next((step[0] for step in reversed(self.older) if step[column]), None)
@@ -94,13 +96,13 @@ class Rate:
             self.tokens -= tokens
             self._older_requests -= requests
             self._older_tokens -= tokens
-            self.turns += 1
+            self.older_version += 1
         if self.at_ms + MINUTE_MS <= now_ms:
             self.requests = self.tokens = self.at_ms = self._until_ms = 0
         elif self.at_ms > now_ms:  # the clock was set back
             for step in older:
                 step[0] = min(step[0], now_ms)
-            self.turns += 1
+            self.older_version += bool(older)
             self._at(now_ms)
         self._leaves_ms = (older[0][0] if older else self.at_ms) + MINUTE_MS
 
@@ -110,13 +112,16 @@ class Rate:
 
 
 def rate_from(steps: Iterable[Sequence[int]]) -> Rate:
-    """As `steps` tells them."""
+    """From what `Rate.steps` told; a step of zeros is none.
+
+    Not by `add`: behind a clock that was set back, there may be several of one second.
+    """
     rate = Rate()
     for at_ms, requests, tokens in steps:
-        rate.begin(at_ms)
-        rate.requests += requests
-        rate.tokens += tokens
-    rate.turns = 0
+        if at_ms:
+            rate.begin(at_ms)
+            rate.requests += requests
+            rate.tokens += tokens
     return rate
 
 

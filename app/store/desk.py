@@ -23,7 +23,7 @@ from app.core.records import Scope
 from app.core.value import Value
 from app.store import limit_statements as statements
 from app.store.hot import raw_of
-from app.store.occasions import budget_alerts, told_from
+from app.store.occasions import budget_alerts, first_threshold
 from app.store.past import window_sums
 from app.store.schema_limits import windows
 
@@ -37,24 +37,24 @@ _SINCE_SLACK_MS = 3_600_000
 @dataclass(slots=True)
 class _Loaded:
     """A window. `row`: the columns of its row that never change. `written`: the sums in it; None: it has no row yet.
-    `told_from`: what must be spent before the admin is told."""
+    `first_threshold`: the admin is told of nothing that is spent below it."""
 
     budget: Budget
     window: Window
     row: tuple[str, str, int, int, str]
     written: tuple[int, int, int] | None
-    told_from: int
+    first_threshold: int
 
 
 @dataclass(slots=True, eq=False)
 class _Owner:
-    """`row`: where its limits stand, as it is written; None = it has none. `turns`: of its rate, up to which its older
-    steps are written."""
+    """`row`: of `limits`, as it is written; None = it has none. `older_written`: the version of its rate's older steps
+    that is written."""
 
     standing: Standing
     windows: list[_Loaded] = field(default_factory=list)
     row: tuple[str | int, ...] | None = None
-    turns: int = 0
+    older_written: int = 0
 
 
 class _Bound(Value, frozen=True):
@@ -122,8 +122,8 @@ class Desk:
             standing = owner.standing
             standing.limits = Limits(rpm, tpm, concurrency)
             standing.running, standing.running_tokens = running, running_tokens
-            standing.rate = rate_from([*(_steps.decode(older) if older else ()), *([newest] if any(newest) else ())])
-            owner.row = limits_row(standing)
+            standing.rate = rate_from([*_steps.decode(older), newest])
+            owner.row, owner.older_written = limits_row(standing), standing.rate.older_version
 
     def _read_budgets(self, owner_ids: Sequence[str], since_ms: int) -> None:
         found: dict[tuple[str, str], BudgetStanding] = {}
@@ -177,7 +177,7 @@ class Desk:
                     changed.append((one, sums))
         statements.SAVE_WINDOWS.run(self._raw, [(*one.row, *sums) for one, sums in changed])
         for one, sums in changed:
-            if sums[0] + sums[1] >= one.told_from:
+            if one.window.spent >= one.first_threshold:
                 self._alert(one, now)
             one.written = sums
 
@@ -188,8 +188,8 @@ class Desk:
             if (row := limits_row(standing)) != owner.row:
                 owner.row = row
                 moved.append(row)
-            if standing.rate.turns != owner.turns:
-                owner.turns = standing.rate.turns
+            if standing.rate.older_version != owner.older_written:
+                owner.older_written = standing.rate.older_version
                 stepped.append(minutes_row(standing))
         statements.SAVE_LIMITS.run(self._raw, moved)
         statements.SAVE_MINUTES.run(self._raw, stepped)
@@ -212,9 +212,8 @@ class Desk:
 
     def _alert(self, one: _Loaded, now: datetime) -> None:
         settled, kept, _ = one.written or (0, 0, 0)
-        if one.window.spent > settled + kept:
-            owner_id, *_ = one.row
-            budget_alerts(self._sql, owner_id, one.budget, one.window, settled + kept, now)
+        owner_id, *_ = one.row
+        budget_alerts(self._sql, owner_id, one.budget, one.window, settled + kept, now)
 
 
 def standing_spans(connection: Connection, owner_id: str, period: BudgetPeriod, within: Span) -> list[Span]:
@@ -231,12 +230,6 @@ def scope_of(owner_id: str) -> Scope:
     return Scope.KEY if owner_id.startswith("key_") else Scope.TEAM
 
 
-def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, int, int] | None) -> _Loaded:
-    span = window.span
-    row = (owner_id, str(budget.period), span.starts_at_ms, span.ends_at_ms, str(window.billing))
-    return _Loaded(budget, window, row, written, told_from(budget))
-
-
 def limits_row(standing: Standing) -> tuple[str | int, ...]:
     """In the order of `SAVE_LIMITS`."""
     return standing.owner_id, standing.running, standing.running_tokens, *standing.rate.newest
@@ -245,3 +238,9 @@ def limits_row(standing: Standing) -> tuple[str | int, ...]:
 def minutes_row(standing: Standing) -> tuple[str, str]:
     """In the order of `SAVE_MINUTES`."""
     return standing.owner_id, msgspec.json.encode(standing.rate.older).decode()
+
+
+def _loaded(owner_id: str, budget: Budget, window: Window, written: tuple[int, int, int] | None) -> _Loaded:
+    span = window.span
+    row = (owner_id, str(budget.period), span.starts_at_ms, span.ends_at_ms, str(window.billing))
+    return _Loaded(budget, window, row, written, first_threshold(budget))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, case, insert, literal_column, select
+from sqlalchemy import and_, case, func, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from app.core.budgets import ALWAYS_FROM_MS, LONGEST_MS
@@ -24,7 +24,7 @@ LIMITS = Hot(
         limits.c.step_at,
         limits.c.step_requests,
         limits.c.step_tokens,
-        minutes.c.steps,
+        func.coalesce(minutes.c.steps, literal_column("'[]'")),  # another tool may have taken it away
     )
     .select_from(limits.outerjoin(minutes, minutes.c.owner_id == limits.c.owner_id))
     .where(limits.c.owner_id.in_(wanted)),
@@ -74,20 +74,20 @@ SAVE_WINDOWS = Hot(
     ),
     len(_WINDOW),
 )
+STANDING_COLUMNS = ("owner_id", "running", "running_tokens", "step_at", "step_requests", "step_tokens")
 # Of rows that are there: where one is not, this would make one without limits, so the desk forgets before one can go.
-# An UPDATE … FROM puts its rows into a table first, and takes nearly twice as long.
-STANDING = ("owner_id", "running", "running_tokens", "step_at", "step_requests", "step_tokens")
+# An UPDATE … FROM puts its rows into a table first.
 _stands = upsert(limits).from_select(
-    list(STANDING),
-    select(*(field(index) for index in range(len(STANDING)))).where(literal_column("true")),
+    list(STANDING_COLUMNS),
+    select(*(field(index) for index in range(len(STANDING_COLUMNS)))).where(literal_column("true")),
     include_defaults=False,
 )
 SAVE_LIMITS = Hot(
     _stands.on_conflict_do_update(
         index_elements=["owner_id"],
-        set_={name: _stands.excluded[name] for name in STANDING[1:]},
+        set_={name: _stands.excluded[name] for name in STANDING_COLUMNS[1:]},
     ),
-    len(STANDING),
+    len(STANDING_COLUMNS),
 )
 _stepped = upsert(minutes).from_select(
     ["owner_id", "steps"], select(field(0), field(1)).where(literal_column("true")), include_defaults=False

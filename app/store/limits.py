@@ -23,7 +23,8 @@ from app.core.owners import BudgetRecord
 from app.core.value import Value
 from app.store.calendar import days_made
 from app.store.desk import Desk, limits_row, minutes_row, scope_of, standing_spans
-from app.store.limit_statements import STANDING
+from app.store.hot import raw_of
+from app.store.limit_statements import SAVE_MINUTES, STANDING_COLUMNS
 from app.store.occasions import budget_alerts
 from app.store.past import last_minute, running
 from app.store.schema_limits import budgets, limits, minutes, windows
@@ -70,11 +71,9 @@ def set_limits(connection: Connection, owner_id: str, wanted: Limits, now: datet
     standing = Standing(owner_id, scope_of(owner_id), "")
     standing.running, standing.running_tokens = running(connection, owner_id)
     standing.rate = last_minute(connection, owner_id, to_ms(now))
-    connection.execute(insert(limits).values(values | dict(zip(STANDING, limits_row(standing), strict=True))))
-    _, steps = minutes_row(standing)
-    minute = insert(minutes).values(owner_id=owner_id, steps=steps)
-    # One may be left behind where another tool took the limits away.
-    connection.execute(minute.on_conflict_do_update(index_elements=["owner_id"], set_={"steps": steps}))
+    connection.execute(insert(limits).values(values | dict(zip(STANDING_COLUMNS, limits_row(standing), strict=True))))
+    # One may be left behind where another tool took the limits away: it is replaced.
+    SAVE_MINUTES.run(raw_of(connection), [minutes_row(standing)])
 
 
 class ResolvedCost(Value, frozen=True):

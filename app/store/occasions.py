@@ -21,15 +21,15 @@ from app.core.records import Settlement, State
 from app.store.alerts import raise_alert
 from app.store.schema import keys, teams
 
-# Of each budget, the parts of its amount that are told when they are reached.
+# Of each budget, the parts of its amount that are told when they are reached; the smallest first.
 THRESHOLDS_PERCENT = (50, 80, 100)
 
 _HOUR_MS = 3_600_000
 
 
-def told_from(budget: Budget) -> int:
-    """What must be spent before any alert: nearly every window is below."""
-    return -(-THRESHOLDS_PERCENT[0] * budget.amount_picodollars // 100)
+def first_threshold(budget: Budget) -> int:
+    """In 10⁻¹² USD, rounded down: nothing is told below it, and nearly every window is below."""
+    return THRESHOLDS_PERCENT[0] * budget.amount_picodollars // 100
 
 
 def budget_alerts(

@@ -27,8 +27,8 @@ limits = strict_table(
     sqlite_with_rowid=False,
 )
 
-# The older steps of their last minutes. These change once a second, `limits` with each transaction: apart from them the
-# rows of many owners share a page.
+# The older steps of their last minutes, written once a second. In `limits`, which each transaction writes, they would
+# leave few rows to a page.
 minutes = strict_table(
     "minutes",
     Column("owner_id", Text, ForeignKey("limits.owner_id"), primary_key=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from random import Random
 
 from hypothesis import given
@@ -63,6 +63,17 @@ def test_the_windows_are_those_that_a_plain_search_finds(
         for standing, window in [one for one in later if begins and one[1].span.holds(at_ms)]:
             standing.windows.append(window)
             later.remove((standing, window))
+
+
+def test_there_is_room_where_nothing_is_too_many() -> None:
+    """Of an owner beside another, whatever its limits are, and whatever it did and runs."""
+    for limits in product((None, 1, 2, 3), repeat=3):
+        for requests, tokens, running in product(range(4), repeat=3):
+            one, beside = _standing(limits=Limits(*limits)), _standing(limits=Limits(9, 3, 9))
+            one.rate = rate_of([(NOW_MS, requests, tokens)])
+            one.running = one.running_tokens = running
+            for asked in range((limits[1] or 3) + 1):
+                assert Binding([beside, one]).has_room(NOW_MS, asked) == (not one.too_many(NOW_MS, asked))
 
 
 def test_only_the_window_of_the_request_counts() -> None:

@@ -17,6 +17,7 @@ from app.core.holds import (
     Recent,
     Sample,
     counted,
+    counted_both,
     hold,
     keeps_hold,
     prompt_tokens,
@@ -196,6 +197,8 @@ def test_the_cost_that_counts(reading: Reading, by_charged: Cost | None, by_true
     """The one that is billed by, else the other; a true zero is a cost."""
     assert counted(reading, Billing.CHARGED) == by_charged
     assert counted(reading, Billing.TRUE_COST) == by_true_cost
+    both = (by_charged.picodollars, by_true_cost.picodollars) if by_charged and by_true_cost else None
+    assert counted_both(reading) == both
 
 
 @pytest.mark.parametrize(

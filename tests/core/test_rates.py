@@ -113,29 +113,30 @@ def test_a_rate_stays_small(passing: list[int]) -> None:
 
 
 @given(st.lists(st.tuples(_PASSING, _EITHER, st.booleans()), max_size=60))
-def test_whoever_follows_the_turns_knows_the_older_steps(moves: list[tuple[int, int, bool]]) -> None:
-    """While it made no turn, all steps but the newest are as they were."""
+def test_whoever_follows_their_version_knows_the_older_steps(moves: list[tuple[int, int, bool]]) -> None:
+    """While it is the same, all steps but the newest are as they were; and from them the same rate is made."""
     now_ms, rate = START_MS, Rate()
-    turns, older = rate.turns, list[list[int]]()
+    version, older = rate.older_version, list[list[int]]()
     for passing, jump, come in moves:
         now_ms += passing + jump
         rate.advance(now_ms)
         if come:
             rate.add(now_ms, requests=1, tokens=7)
-        if rate.turns != turns:
-            turns, older = rate.turns, [list(step) for step in rate.steps[:-1]]
+        if rate.older_version != version:
+            version, older = rate.older_version, [list(step) for step in rate.steps[:-1]]
         assert rate.steps[:-1] == older
+        assert rate_from([*older, rate.newest]) == rate
 
 
 @given(st.integers(0, 999), st.integers(0, 999))
-def test_what_comes_within_a_second_makes_no_turn(first: int, second: int) -> None:
+def test_what_comes_within_a_second_changes_no_older_step(first: int, second: int) -> None:
     """So that the older steps are written once a second, however much there is to do."""
     second_ms = START_MS // 1000 * 1000
     rate = rate_of([(second_ms - 5000, 1, 0), (second_ms + min(first, second), 1, 0)])
-    turns = rate.turns
+    version = rate.older_version
     rate.advance(second_ms + max(first, second))
     rate.add(second_ms + max(first, second), requests=1, tokens=7)
-    assert rate.turns == turns
+    assert rate.older_version == version
 
 
 # --- and not too few -----------------------------------------------------------------------

@@ -7,7 +7,6 @@ fills a minute is only in the ledger, put there with times that make the waits s
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from app.core.limits import Limits
 from app.core.money import PICODOLLARS_PER_USD
 from app.core.owners import KeyChange, LimitsChange
 from app.core.records import Admitted, Asked, Intent
-from app.store.schema_limits import limits
+from app.store.schema_limits import limits, minutes
 from tests.harness import GatewayUnderTest, gateway_before
 from tests.scenarios.watch import Before, Watch, watch_before
 from tests.store.entries import MODEL, settled
@@ -117,12 +116,14 @@ class Books:
     async def fill_minute(self, age_seconds: float) -> None:
         """Whatever the minute held, it now holds one request of that age, as of a neighbour with the same key."""
         key = await self._gateway.services.keyring.find(self._name)
-        step = [to_ms(now() - timedelta(seconds=age_seconds)), 1, 0]
-        await self._gateway.services.store.change(_write_steps, key.id, json.dumps([step]))
+        at_ms = to_ms(now() - timedelta(seconds=age_seconds))
+        await self._gateway.services.store.change(_write_step, key.id, at_ms)
 
 
-def _write_steps(connection: Connection, owner_id: str, steps: str) -> None:
-    connection.execute(update(limits).where(limits.c.owner_id == owner_id).values(steps=steps))
+def _write_step(connection: Connection, owner_id: str, at_ms: int) -> None:
+    step = {"step_at": at_ms, "step_requests": 1, "step_tokens": 0}
+    connection.execute(update(limits).where(limits.c.owner_id == owner_id).values(step))
+    connection.execute(update(minutes).where(minutes.c.owner_id == owner_id).values(steps="[]"))
 
 
 @contextlib.asynccontextmanager

@@ -79,7 +79,7 @@ async def test_of_a_minute_what_is_over_is_written_once_a_second(ledger: Limited
             written.append(sum("INSERT INTO minutes " in one for one in told))
             with contextlib.closing(sqlite3.connect(ledger.path)) as reading:
                 ((newest, older),) = reading.execute(
-                    "SELECT step_requests, steps FROM limits LEFT JOIN minutes USING (owner_id)"
+                    "SELECT step_requests, steps FROM limits JOIN minutes USING (owner_id)"
                 )
             counted = newest + sum(requests for _, requests, _ in json.loads(older))
             assert counted == 1 + len(written)

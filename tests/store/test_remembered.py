@@ -157,6 +157,7 @@ MEDDLING = [
     "DELETE FROM budgets WHERE period = 'day'",
     "UPDATE budgets SET amount = amount / 2",
     "DELETE FROM limits",
+    "DELETE FROM minutes",
     "UPDATE limits SET rpm = 2, running = 0",
     "UPDATE windows SET settled = settled + 5000000000, held = 0",
     "UPDATE requests SET state = 'free', outcome = 'completed', closed_at = created_at,"
@@ -210,6 +211,11 @@ ENDED = Step(ends=[(0, "within"), (1, "no cost told")], asks=[ASK])
 def test_what_another_process_writes_is_seen_at_once(meddling: str) -> None:
     """Also what it has no right to do: the next request is decided by what stands there, and what ends is booked so."""
     _alike([BEGUN, replace(ENDED, meddling=meddling), ENDED])
+
+
+def test_a_minute_that_was_left_behind_is_replaced() -> None:
+    """Another tool took the limits away without it, and a person sets them anew."""
+    _alike([BEGUN, replace(ENDED, meddling="DELETE FROM limits", change=CHANGES[1]), ENDED])
 
 
 @pytest.mark.parametrize("change", range(len(CHANGES)))
