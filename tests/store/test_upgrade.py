@@ -123,6 +123,24 @@ async def test_the_last_minute_of_who_has_limits_stays(tmp_path: Path) -> None:
     assert revision(path) == HEAD
 
 
+@pytest.mark.parametrize(
+    "steps", ["", "null", "7", "{}", "[[1]]", "[[1, 2, 3, 4]]", "[[1, 2.5, 3]]", f"[[{1 << 63}, 1, 1]]"]
+)
+async def test_a_minute_that_cannot_be_read_is_one_without_requests(tmp_path: Path, steps: str) -> None:
+    """It would be over in a minute; the limits stay."""
+    path = tmp_path / "gateway.db"
+    await (await open_store(path)).aclose()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(BEFORE_MINUTES)
+        connection.execute("INSERT INTO limits VALUES ('gateway', 5, NULL, NULL, 0, 0, ?)", [steps])
+        connection.commit()
+    await (await open_store(path)).aclose()
+    assert content(path, "limits", "minutes") == {
+        "limits": [("gateway", 5, None, None, 0, 0, 0, 0, 0)],
+        "minutes": [("gateway", "[]")],
+    }
+
+
 # The tables of limits as schema 0013 had them.
 BEFORE_MINUTES = """
 DROP TABLE minutes;

@@ -13,6 +13,8 @@ down_revision = "0013"
 branch_labels = None
 depends_on = None
 
+EDGE = 1 << 63  # of what SQLite counts to
+
 WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -22,10 +24,22 @@ def upgrade() -> None:
     op.drop_table("limits")
     limits, minutes = _tables()
     for owner in owners:
-        *older, newest = json.loads(owner.pop("steps")) or [[0, 0, 0]]
+        *older, newest = _steps(owner.pop("steps")) or [[0, 0, 0]]
         step = dict(zip(("step_at", "step_requests", "step_tokens"), newest, strict=True))
         connection.execute(sa.insert(limits).values(**owner, **step))
         connection.execute(sa.insert(minutes).values(owner_id=owner["owner_id"], steps=json.dumps(older)))
+
+
+def _steps(text: str) -> list[list[int]]:
+    """What another tool has spoilt is a minute in which nothing was done: no reason not to open the ledger."""
+    try:
+        steps = json.loads(text)
+        readable = all(
+            len(step) == 3 and all(type(one) is int and -EDGE <= one < EDGE for one in step) for step in steps
+        )
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return steps if readable else []
 
 
 def _tables() -> tuple[sa.Table, sa.Table]:
