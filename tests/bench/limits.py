@@ -7,8 +7,8 @@ where the time goes. Only ratios of one run mean anything on a shared machine.
 `--minute` is about what a busy gateway has: requests were made in each second of the last minute. It prints the time of
 the processor and the frames of the write-ahead log that a request takes then, alone and among 32, in two transactions.
 
-On two shared cores, Python 3.11, 29 November 2026, `--times 5`, ratios to a ledger without limits at 1 and at 64
-tasks: rates 0.87 and 0.79, budgets (two each on key, team and gateway) 0.82 and 0.86, all of it 0.79 and 0.77.
+On two shared cores, Python 3.11, 1 December 2026, `--times 5`, ratios to a ledger without limits at 1 and at 64
+tasks: rates 0.77 and 0.77, budgets (two each on key, team and gateway) 0.72 and 0.93, all of it 0.63 and 0.83.
 """
 
 from __future__ import annotations
