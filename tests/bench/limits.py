@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import cProfile
 import io
+import itertools
 import pstats
 import statistics
 import subprocess
@@ -144,13 +145,14 @@ def _full_minute(kind: str, at_once: int) -> tuple[float, float]:
         holders = asyncio.run(_made(path, kind))
         database = Database(path, "process", Calendar(clock, ZoneInfo("UTC"), Counting()))
         database.begin()
+        numbers = itertools.count()
 
         def settled_and_admitted(batches: int, passing: timedelta, size: int) -> None:
             for _ in range(batches):
                 clock.at += passing
                 intents = [
                     holders[number % KEYS].intent(clock.at, model=f"model-{number % 6}", asked=holding("0.001"))
-                    for number in range(size)
+                    for number in itertools.islice(numbers, size)
                 ]
                 with database.transaction() as batch:
                     batch.admit(intents)

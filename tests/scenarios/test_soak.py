@@ -17,7 +17,7 @@ WARM_REQUESTS, REQUESTS, TIMES = 1500, 3000, 3
 
 # A busy machine may come to fewer; what is compared counts by those that were made.
 SECONDS_MAX = 10.0
-REQUESTS_MIN = 500
+REQUESTS_MIN = 750
 
 # At rest the blocks of Python's allocator come and go: a thousand of them where the ledger forgets who has limits, as
 # it does at each heartbeat, and reads them anew. What is made once may be made late. What is kept of each request is
